@@ -1,0 +1,208 @@
+"""The nouns: what travels between the stages. No I/O, and nothing of ours is imported here.
+
+Frames carry rows until they are grouped; from there one frozen `Lead` each. Every frame's columns are listed where its
+schema stands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+
+class Status(StrEnum):
+    """What became of a row (contract, "The result file")."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    ALREADY_IMPORTED = "already_imported"
+    SUPPRESSED = "suppressed"
+    FILTERED = "filtered"
+    INVALID = "invalid"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_SENT = "not_sent"
+    READY = "ready"
+
+
+#: Statuses that leave nothing to do: `retry` keeps the cells of such rows.
+DONE = frozenset(
+    {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED}
+)
+
+#: The columns that a result file adds, in order (contract, "The result file").
+RESULT_COLUMNS = (
+    "import_status",
+    "import_lead_id",
+    "import_contact_id",
+    "import_error_code",
+    "import_error",
+    "import_error_column",
+    "import_http_status",
+    "import_attempts",
+    "import_finished_at",
+    "import_sheet",
+    "import_row",
+    "import_run_id",
+)
+
+#: One line per thing found about a row. `index` is the row's place in its table from 0, `slot` 0 for the row's own
+#: person and n for its n-th contact in columns; `column` is the user's header at fault (null: the whole row);
+#: `blocking` is false for what is only said (a dropped value), true for what makes the person `invalid`.
+PROBLEMS: dict[str, Any] = {
+    "index": pl.UInt32,
+    "slot": pl.UInt8,
+    "code": pl.String,
+    "column": pl.String,
+    "message": pl.String,
+    "blocking": pl.Boolean,
+}
+
+
+def no_problems() -> pl.DataFrame:
+    """Return an empty frame of the `PROBLEMS` schema."""
+    return pl.DataFrame(schema=PROBLEMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One input as text cells, each row with its place in the file.
+
+    `cells` has one String column per column of the input, in order and under unique names (`columns`); an empty cell
+    is null. `headers` are the header cells as they stand in the file, which may be empty or repeated. `places` has
+    `sheet` (String, null for text files) and `row` (Int64, from 1, as Excel shows it), one line per row of `cells`.
+    `problems` (schema `PROBLEMS`, slot 0) are rows that the reader could not trust, such as a broken line.
+    """
+
+    path: Path
+    kind: str
+    """What the content is: "csv", "xlsx", "xls", "xlsb", "ods", …; not what the name says."""
+    headers: tuple[str, ...]
+    cells: pl.DataFrame
+    places: pl.DataFrame
+    sha256: str
+    """Of the file's bytes, in hex."""
+    problems: pl.DataFrame = field(default_factory=no_problems)
+    notes: tuple[str, ...] = ()
+    """What the summary has to say about the file: a guessed encoding, other sheets with data, hidden rows."""
+    delimiter: str | None = None
+    """Of a text file."""
+    encoding: str | None = None
+    """Of a text file."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The unique column names, in the order of the file."""
+        return self.cells.columns
+
+    @property
+    def is_result(self) -> bool:
+        """Whether this is a result file of ours (contract, "Commands")."""
+        return {"import_status", "import_run_id"} <= set(self.cells.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A lead or one of its contacts, as it goes on the wire.
+
+    `variables` is the text of a JSON object with sorted names and no spaces; `index` and `slot` say which row and
+    which contact column of the table it came from (see `PROBLEMS`).
+    """
+
+    phone: str
+    variables: str
+    index: int
+    slot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """One POST: a primary and at most ten secondary contacts.
+
+    `occurrence` counts from 1 the leads of one input that are alike to the letter, which only `allow_duplicate` tells
+    apart. `source` names the input.
+    """
+
+    primary: Person
+    campaign_id: int
+    contacts: tuple[Person, ...] = ()
+    allow_duplicate: bool = False
+    occurrence: int = 1
+    source: str = ""
+
+
+class Meaning(StrEnum):
+    """What one attempt came to, by what may happen next."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+    LATER = "later"
+    """The server asks to wait (429, 503 with Retry-After): surely not created, uses up no attempt."""
+    UNREACHED = "unreached"
+    """Surely not sent: may be tried again freely."""
+    AMBIGUOUS = "ambiguous"
+    """May or may not have been created: never sent again without proof."""
+    STOP = "stop"
+    """Not created, and no other lead would be: the key is refused or a login page answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A lead as the server shows it, in an answer to a create or in a look-up."""
+
+    lead_id: str
+    phone: str
+    campaign_id: int | None
+    variables: dict[str, Any] | None
+    """None where the answer does not say."""
+    contacts: tuple["Created", ...]
+    status: str | None = None
+    created_at: str | None = None
+    """As it stood; may lack a zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one attempt came to, and what the server said.
+
+    `field` is the API's path of what it refused (`variables.email`, `secondary_contacts.0.phone_number`);
+    `retry_after` seconds to wait, None where the server names none; `systemic` names what would refuse every lead
+    alike ("campaign", "account", "balance", "key", "login", "html", "timeout"), else None.
+    """
+
+    meaning: Meaning
+    code: str | None = None
+    message: str | None = None
+    field: str | None = None
+    http_status: int | None = None
+    lead: Created | None = None
+    retry_after: float | None = None
+    systemic: str | None = None
+    date: datetime | None = None
+    """The answer's `Date`, by the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one lead, as the ledger keeps it and the result file shows it.
+
+    `contact_ids` stand in the order of `Lead.contacts`; None for one that the server did not confirm. `finished_at`
+    is UTC.
+    """
+
+    status: Status
+    run_id: str
+    finished_at: datetime
+    lead_id: str | None = None
+    contact_ids: tuple[str | None, ...] = ()
+    code: str | None = None
+    message: str | None = None
+    field: str | None = None
+    http_status: int | None = None
+    attempts: int = 0
