@@ -198,7 +198,7 @@ class Outcome:
 
     status: Status
     run_id: str
-    finished_at: datetime
+    finished_at: datetime | None
     lead_id: str | None = None
     contact_ids: tuple[str | None, ...] = ()
     code: str | None = None
@@ -206,3 +206,7 @@ class Outcome:
     field: str | None = None
     http_status: int | None = None
     attempts: int = 0
+    absent: tuple[int, ...] = ()
+    """Places in `Lead.contacts` of those that the created lead is known not to have."""
+    column: str | None = None
+    """The user's column at fault, where it is known."""

@@ -1,0 +1,205 @@
+"""Commands, help, exit status: the only place that prints.
+
+Nothing heavy is imported until a command runs, so that `--help` answers at once.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from importer.errors import ExitStatus, LeadImporterError
+
+EXIT_STATUS = """\b
+EXIT STATUS
+  0        every row is created, duplicate, already imported, suppressed or filtered (or ready)
+  1        finished, but some rows are not, or a contact was left out of a created lead
+  2        command, config, key or input refused: nothing was sent
+  3        stopped early or not started: run it again to go on
+  4        another sender holds the same address and key
+  5        finished, and some outcomes are unknown
+  130/143  stopped by a signal, result file written
+"""
+
+app = typer.Typer(
+    name="lead-importer",
+    help="Get lead lists from CSV and Excel into OtoniStark: no lead twice, no lead lost.",
+    epilog=EXIT_STATUS,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+class LogFormat(StrEnum):
+    """How talk and progress look on stderr."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Includable(StrEnum):
+    """Statuses that --include can send again. What was created is never sent again."""
+
+    UNKNOWN = "unknown"
+    DUPLICATE = "duplicate"
+    SUPPRESSED = "suppressed"
+    FILTERED = "filtered"
+
+
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT…", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False)]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="YAML file that maps columns. Without it the platform's own column layout is read.")]
+SandboxFlag = Annotated[bool, typer.Option("--sandbox", help="Import into a throw-away local API: no account, no key, nobody is called.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where the result goes: a file, or a folder for several inputs. Default: beside each input.")]
+Campaign = Annotated[int | None, typer.Option("--campaign", metavar="ID", min=1, help="Campaign number, in place of the config's.")]
+Region = Annotated[str | None, typer.Option("--region", metavar="CC", help="Country of numbers written without +, such as US or DE.")]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="Address of the service, in place of the config's.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="Send the first N leads only; the next run goes on.")]
+Rate = Annotated[str | None, typer.Option("--rate", metavar="N/s|N/min|auto", help="Highest pace. auto (the default) finds the server's limit and keeps to it.")]
+Concurrency = Annotated[int | None, typer.Option("--concurrency", metavar="N", min=1, max=256, help="Most requests in flight at once. Default: 8.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before sending. With no terminal nothing is asked anyway.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar and no progress lines.")]
+Logs = Annotated[LogFormat, typer.Option("--log-format", help="Talk and progress on stderr as text, or as one JSON object a line.")]
+LedgerFile = Annotated[Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger that knows what was sent. Default: in the user's state folder.")]
+Include = Annotated[list[Includable] | None, typer.Option("--include", metavar="STATUS", help="Send rows of this status too: unknown, duplicate, suppressed or filtered.", show_default=False)]
+
+
+@app.command(epilog=EXIT_STATUS)
+def run(
+    inputs: Inputs,
+    config: ConfigFile = None,
+    sandbox: SandboxFlag = False,
+    out: Out = None,
+    campaign: Campaign = None,
+    region: Region = None,
+    base_url: BaseUrl = None,
+    limit: Limit = None,
+    rate: Rate = None,
+    concurrency: Concurrency = None,
+    yes: Yes = False,
+    no_progress: NoProgress = False,
+    log_format: Logs = LogFormat.TEXT,
+    ledger: LedgerFile = None,
+    include: Include = None,
+) -> None:
+    """Import lead lists.
+
+    Creates the leads and writes the same rows with their lead IDs, or the reason why not, to <name>.results.<ext>.
+    Running it again sends only what is not yet created.
+
+    \b
+    Example:
+      lead-importer run sample_data/spring_fair.csv -c configs/spring_fair.yaml --sandbox
+    """
+    _carry_out("run", **locals())
+
+
+@app.command(epilog=EXIT_STATUS)
+def check(
+    inputs: Inputs,
+    config: ConfigFile = None,
+    sandbox: SandboxFlag = False,
+    out: Out = None,
+    campaign: Campaign = None,
+    region: Region = None,
+    base_url: BaseUrl = None,
+    limit: Limit = None,
+    no_progress: NoProgress = False,
+    log_format: Logs = LogFormat.TEXT,
+    ledger: LedgerFile = None,
+    include: Include = None,
+) -> None:
+    """Do everything but send.
+
+    Nothing leaves the machine and no key is needed. Writes <name>.check.<ext>: status ready where run would send, and
+    the reason where it would not.
+
+    \b
+    Example:
+      lead-importer check sample_data/mistakes.csv -c configs/mistakes.yaml
+    """
+    _carry_out("check", **locals())
+
+
+@app.command(epilog=EXIT_STATUS)
+def retry(
+    results: Annotated[list[str], typer.Argument(metavar="RESULT…", help="Result files, as they are or after you edited, sorted or re-saved them.", show_default=False)],
+    config: ConfigFile = None,
+    sandbox: SandboxFlag = False,
+    out: Out = None,
+    campaign: Campaign = None,
+    region: Region = None,
+    base_url: BaseUrl = None,
+    limit: Limit = None,
+    rate: Rate = None,
+    concurrency: Concurrency = None,
+    yes: Yes = False,
+    no_progress: NoProgress = False,
+    log_format: Logs = LogFormat.TEXT,
+    ledger: LedgerFile = None,
+    include: Include = None,
+) -> None:
+    """Send what a result file shows as not done.
+
+    Takes the file back after people edited it and writes it again with all its rows. Rows that are created, duplicate,
+    already imported, suppressed or filtered are left alone.
+
+    \b
+    Example:
+      lead-importer retry sample_data/spring_fair.results.csv -c configs/spring_fair.yaml
+    """
+    _carry_out("retry", **{("inputs" if name == "results" else name): value for name, value in locals().items()})
+
+
+@app.command(epilog=EXIT_STATUS)
+def schema() -> None:
+    """Print the JSON Schema of the config.
+
+    Editors that know it complete and check the YAML while you write.
+
+    \b
+    Example:
+      lead-importer schema > lead-importer.schema.json
+    """
+    import json
+
+    from importer import config
+
+    print(json.dumps(config.schema(), indent=2, ensure_ascii=False))
+
+
+def _carry_out(command: str, **options: Any) -> None:
+    from importer.pipeline import Request
+    from importer.pipeline import run as carry_out
+    from importer.screen import screen
+
+    asked = dict(options)
+    no_progress, log_format = asked.pop("no_progress"), asked.pop("log_format")
+    asked["inputs"] = tuple(asked["inputs"])
+    asked["include"] = frozenset(status.value for status in asked["include"] or ())
+    request = Request(command=command, **asked)  # type: ignore[arg-type]
+    shown = screen(progress=not no_progress, as_json=log_format is LogFormat.JSON)
+    _end(lambda: carry_out(request, shown), shown.problem)
+
+
+def _end(work: Callable[[], ExitStatus], problem: Callable[[str], None]) -> None:
+    """Do the work and leave with its exit status; what was refused or stopped is told without a traceback."""
+    try:
+        status = work()
+    except LeadImporterError as error:
+        for text in error.problems:
+            problem(text)
+        raise SystemExit(int(error.exit_status)) from None
+    except KeyboardInterrupt:
+        problem("Interrupted before anything was sent.")
+        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
+    raise SystemExit(int(status))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

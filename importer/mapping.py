@@ -1,0 +1,429 @@
+"""The user's columns → phone, campaign and variables; a failing row keeps its reason.
+
+Every rule works on whole columns. What a row lacks or has wrong becomes a line in a `PROBLEMS` frame, all of a row's
+problems together; the row itself stays.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import polars as pl
+
+from importer.config import Config, RegionColumn, resolve
+from importer.emails import invalid_emails
+from importer.phones import parse_phones
+from importer.records import PROBLEMS, Table, no_problems
+
+if TYPE_CHECKING:
+    from importer.config import CampaignColumn, Variable, When
+
+#: What is trimmed off a cell before it is read: white space, and what cannot be seen either (zero-width, BOM).
+INVISIBLE = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"  # noqa: E501 - one set, one line
+
+_ESCAPES = {chr(code): f"\\u{code:04x}" for code in range(32)} | {'"': '\\"', "\\": "\\\\"}
+
+#: Words for yes and no in the languages lists come in.
+_YES = ("true", "yes", "y", "1", "ja", "j", "wahr", "sim", "s", "si", "sí", "verdadero", "verdadeiro", "oui", "o", "vrai", "x")
+_NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non", "faux")
+
+#: Years outside are a two-digit year read as the first century, or a slip of the hand.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2199
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A table's people, still one line per row and contact column.
+
+    `people`: `index` (UInt32, the row's place in the table), `slot` (UInt8, 0 for the row, n for its n-th contact in
+    columns), `phone` (String, E.164, null where unusable), `phone_column` (String, the user's header it came from),
+    `campaign` (Int64), `variables` and `contact_variables` (String, a JSON object with sorted names: the person as a
+    lead, and as a secondary contact in rows), `key` (String, of the group), `flagged` (Boolean, `primary_when`
+    holds), `filtered` (Boolean, `where` leaves it out) and `blank` (Boolean, no cell of the row is filled).
+
+    `problems` and `contact_problems` have the schema `PROBLEMS`: what is wrong with a person as a lead, and as a
+    secondary contact in rows.
+    """
+
+    people: pl.DataFrame
+    problems: pl.DataFrame
+    contact_problems: pl.DataFrame
+    campaign_column: str | None = None
+    phone_columns: tuple[str, ...] = ()
+    field_columns: Mapping[str, str] | None = None
+    """The API's field (`variables.email`) → the user's column, to name it when the server refuses the field."""
+
+
+def map_rows(table: Table, config: Config) -> Mapped:
+    """Map every row of `table` by `config`, whose columns must exist in it (`config.check_columns`)."""
+    return _Mapper(table, config).map()
+
+
+class _Mapper:
+    """One table being mapped: its cleaned cells, and the problems found so far."""
+
+    def __init__(self, table: Table, config: Config) -> None:
+        self.table = table
+        self.config = config
+        self.cells = table.cells.select(pl.all().str.strip_chars(INVISIBLE).replace("", None))
+        self.height = table.cells.height
+        self.problems: list[pl.DataFrame] = [table.problems]
+
+    # The recipe.
+
+    def map(self) -> Mapped:
+        config = self.config
+        contacts = config.secondary_contacts
+        phone, phone_column, phone_problems = self._phone(config.phone.columns, config.phone.region, slot=0)
+        campaign, campaign_problems = self._campaign()
+        variables, own_problems = self._variables(config.variables, slot=0)
+        shared = [*self.problems, *phone_problems, *campaign_problems]
+        as_contact, contact_problems = variables, own_problems
+        if contacts is not None and contacts.group_by is not None and contacts.variables is not None:
+            as_contact, contact_problems = self._variables(contacts.variables, slot=0)
+        rows = pl.DataFrame(
+            {
+                "index": pl.int_range(self.height, dtype=pl.UInt32, eager=True),
+                "slot": pl.repeat(0, self.height, dtype=pl.UInt8, eager=True),
+                "phone": phone,
+                "phone_column": phone_column,
+                "campaign": campaign,
+                "variables": variables,
+                "contact_variables": as_contact,
+                "key": self._column(contacts.group_by) if contacts and contacts.group_by else self._nothing(),
+                "flagged": self._matches(contacts.primary_when if contacts else None, otherwise=False),
+                "filtered": ~self._matches(config.where, otherwise=True),
+                "blank": self._blank(),
+            }
+        )
+        people, column_problems = self._contacts_in_columns(rows)
+        return Mapped(
+            people=people,
+            problems=_together([*shared, *own_problems, *column_problems]),
+            contact_problems=_together([*shared, *contact_problems, *column_problems]),
+            campaign_column=self._campaign_header(),
+            phone_columns=tuple(self._header(name) for name in config.phone.columns),
+            field_columns=self._field_columns(),
+        )
+
+    # Cells.
+
+    def _header(self, name: str) -> str:
+        found = resolve(self.cells.columns, name)
+        if found is None:  # check_columns has refused this before
+            raise KeyError(name)
+        return found
+
+    def _column(self, name: str) -> pl.Series:
+        return self.cells.get_column(self._header(name))
+
+    def _nothing(self) -> pl.Series:
+        return pl.Series(values=[None], dtype=pl.String).new_from_index(0, self.height)
+
+    def _blank(self) -> pl.Series:
+        if not self.cells.width:
+            return pl.repeat(True, self.height, dtype=pl.Boolean, eager=True)
+        return self.cells.select(pl.all_horizontal(pl.all().is_null())).to_series()
+
+    def _matches(self, when: "When | None", *, otherwise: bool) -> pl.Series:
+        if when is None:
+            return pl.repeat(otherwise, self.height, dtype=pl.Boolean, eager=True)
+        column = self._column(when.column).fill_null("")
+        matches = pl.repeat(True, self.height, dtype=pl.Boolean, eager=True)
+        if when.in_:
+            matches &= column.is_in(list(when.in_))
+        if when.not_in:
+            matches &= ~column.is_in(list(when.not_in))
+        return matches
+
+    # Phone and campaign.
+
+    def _phone(
+        self, columns: Iterable[str], region: "str | RegionColumn | None", *, slot: int
+    ) -> tuple[pl.Series, pl.Series, list[pl.DataFrame]]:
+        """Return the first usable number of each row, the column it stood in, and what is wrong with the others.
+
+        A number that can't be read is only a problem of the row where no other column has a usable one.
+        """
+        phone, source = self._nothing(), self._nothing()
+        found: list[pl.DataFrame] = []
+        headers = [self._header(name) for name in columns]
+        regions = self._regions(region)
+        setting = self.config.phone
+        for header in headers:
+            texts = self.cells.get_column(header)
+            parsed = parse_phones(texts, regions, missing_plus=setting.missing_plus, several=setting.several)
+            usable = parsed["phone"].is_not_null() & phone.is_null()
+            source = source.zip_with(~usable, pl.Series([header]).new_from_index(0, self.height))
+            phone = phone.zip_with(~usable, parsed["phone"])
+            found.append(_problems(parsed["code"], header, parsed["reason"], slot=slot))
+        unusable = phone.is_null()
+        problems = [frame.filter(unusable.gather(frame["index"])) for frame in found]
+        if slot == 0:
+            empty = unusable & self.cells.select(pl.all_horizontal(pl.col(headers).is_null())).to_series()
+            problems.append(
+                _flag(empty, "phone_missing", headers[0], "no phone number. Fill in one, with its country as +49…")
+            )
+        return phone, source, problems
+
+    def _regions(self, region: "str | RegionColumn | None") -> pl.Series | str | None:
+        if not isinstance(region, RegionColumn):
+            return region
+        column = self._column(region.column)
+        return column.replace(dict(region.map)) if region.map else column
+
+    def _campaign_header(self) -> str | None:
+        campaign = self.config.campaign_id
+        return None if campaign is None or isinstance(campaign, int) else self._header(campaign.column)
+
+    def _campaign(self) -> tuple[pl.Series, list[pl.DataFrame]]:
+        """Return each row's campaign, null where its cell is empty or says none that is known."""
+        campaign = self.config.campaign_id
+        if campaign is None or isinstance(campaign, int):
+            return pl.Series([campaign], dtype=pl.Int64).new_from_index(0, self.height), []
+        return self._campaign_by_column(campaign)
+
+    def _campaign_by_column(self, campaign: "CampaignColumn") -> tuple[pl.Series, list[pl.DataFrame]]:
+        header = self._header(campaign.column)
+        texts = self.cells.get_column(header)
+        if campaign.map:
+            known = {name: int(number) for name, number in campaign.map.items()}
+            numbers = texts.replace_strict(known, default=None, return_dtype=pl.Int64)
+            right = "Known names: " + ", ".join(repr(name) for name in known)
+        else:
+            numbers = texts.replace(None, None).str.to_integer(strict=False, dtype=pl.Int64)
+            numbers = numbers.zip_with((numbers > 0).fill_null(value=True), pl.Series([None], dtype=pl.Int64))
+            right = "A campaign's number is right, such as 7"
+        wrong = texts.is_not_null() & numbers.is_null()
+        message = _quote(texts) + f" is no campaign that is known. {right}."
+        return numbers, [_flag(wrong, "campaign_unknown", header, message)]
+
+    # Variables.
+
+    def _variables(self, variables: "Mapping[str, Variable]", *, slot: int) -> tuple[pl.Series, list[pl.DataFrame]]:
+        """Return each row's variables as the text of a JSON object, empty ones left out."""
+        problems: list[pl.DataFrame] = []
+        values: list[pl.Series] = []
+        for name, variable in sorted(variables.items()):
+            value, found = self._variable(name, variable, slot=slot)
+            values.append(('"' + _escape_one(name) + '":' + value).alias(name))
+            problems += found
+        if not values:
+            return pl.Series(["{}"]).new_from_index(0, self.height), problems
+        joined = pl.DataFrame(values).select(pl.concat_str(pl.all(), separator=",", ignore_nulls=True)).to_series()
+        return "{" + joined.fill_null("") + "}", problems
+
+    def _variable(self, name: str, variable: "Variable", *, slot: int) -> tuple[pl.Series, list[pl.DataFrame]]:
+        """Return one variable of each row as JSON text (null: left out) and what is wrong with it."""
+        if not variable.columns:
+            constant = None if variable.value is None else orjson.dumps(variable.value).decode()
+            return pl.Series([constant], dtype=pl.String).new_from_index(0, self.height), []
+        texts = self._text(variable)
+        header = self._header(variable.columns[0])
+        value, code, reason = self._typed(texts, variable)
+        wrong = texts.is_not_null() & value.is_null()
+        if not wrong.any():
+            return value, []
+        dropped = variable.on_error == "drop"
+        message = _quote(texts) + " " + reason
+        if dropped:
+            message = f"variable {name!r} was left out: " + message
+        return value, [_flag(wrong, code, header, message, slot=slot, blocking=not dropped)]
+
+    def _text(self, variable: "Variable") -> pl.Series:
+        if variable.template is None:
+            return self._column(variable.columns[0])
+        # An empty part stands as NUL and takes one space beside it along: "{First} {Middle} {Last}".
+        parts = [
+            pl.lit(part) if kind == "text" else pl.col(self._header(part)).fill_null("\x00")
+            for kind, part in variable.template
+        ]
+        filled = pl.any_horizontal(pl.col(sorted({self._header(name) for name in variable.columns})).is_not_null())
+        text = pl.concat_str(parts).str.replace_all(" \x00|\x00 |\x00", "").str.strip_chars(INVISIBLE)
+        return self.cells.select(pl.when(filled).then(text.replace("", None)).alias("text")).to_series()
+
+    def _typed(self, texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str]:
+        """Return the texts as JSON values (null where they are none), and the code and words for those."""
+        if variable.map:
+            return _by_map(texts, variable)
+        if variable.type == "date":
+            return _dates(texts, variable.format, workbook=self.table.delimiter is None)
+        return _TYPES[variable.type](texts)
+
+    # Contacts in columns of the same row.
+
+    def _contacts_in_columns(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        contacts = self.config.secondary_contacts
+        if contacts is None or not contacts.columns:
+            return rows, []
+        people, problems = [rows], []
+        for slot, contact in enumerate(contacts.columns, start=1):
+            region = contact.region if contact.region is not None else self.config.phone.region
+            phone, source, found = self._phone([contact.phone], region, slot=slot)
+            variables, more = self._variables(contact.variables, slot=slot)
+            named = self._named(slot)
+            present = self._column(contact.phone).is_not_null() | named
+            missing = _flag(
+                named & self._column(contact.phone).is_null(),
+                "phone_missing",
+                self._header(contact.phone),
+                f"contact {slot} has other cells filled, but no phone number",
+                slot=slot,
+            )
+            people.append(
+                rows.with_columns(
+                    phone=phone,
+                    phone_column=source,
+                    variables=variables,
+                    contact_variables=variables,
+                    slot=pl.lit(slot, pl.UInt8),
+                ).filter(present)
+            )
+            problems += [frame.filter(present.gather(frame["index"])) for frame in (*found, *more)] + [missing]
+        return pl.concat(people).sort("index", "slot"), problems
+
+    def _named(self, slot: int) -> pl.Series:
+        """Return the rows in which a column that only this contact uses is filled."""
+        contacts = self.config.secondary_contacts
+        assert contacts is not None
+        uses: dict[str, set[int]] = {}
+        lists = [self.config.variables, *(contact.variables for contact in contacts.columns)]
+        for place, variables in enumerate(lists):
+            for variable in variables.values():
+                for name in variable.columns:
+                    uses.setdefault(self._header(name), set()).add(place)
+        own = [header for header, places in uses.items() if places == {slot}]
+        if not own:
+            return pl.repeat(False, self.height, dtype=pl.Boolean, eager=True)
+        return self.cells.select(pl.any_horizontal(pl.col(own).is_not_null())).to_series()
+
+    def _field_columns(self) -> dict[str, str]:
+        fields = {
+            f"variables.{name}": self._header(variable.columns[0])
+            for name, variable in self.config.variables.items()
+            if variable.columns
+        }
+        contacts = self.config.secondary_contacts
+        for slot, contact in enumerate(contacts.columns if contacts else (), start=1):
+            fields[f"slot.{slot}.phone_number"] = self._header(contact.phone)
+            for name, variable in contact.variables.items():
+                if variable.columns:
+                    fields[f"slot.{slot}.variables.{name}"] = self._header(variable.columns[0])
+        header = self._campaign_header()
+        return fields | ({"campaign_id": header} if header else {})
+
+
+# Types: texts → JSON values, null where a text is none of the type.
+
+
+def _texts(texts: pl.Series) -> tuple[pl.Series, str, str]:
+    return _json_text(texts), "value_not_text", "is no text."
+
+
+def _integers(texts: pl.Series) -> tuple[pl.Series, str, str]:
+    # Up to 15 digits: more would not survive a reader that holds JSON numbers as doubles.
+    digits = texts.str.extract(r"^([+-]?\d{1,15})(?:\.0+)?$")
+    return (
+        digits.str.to_integer(strict=False, dtype=pl.Int64).cast(pl.String),
+        "value_not_integer",
+        "is no whole number. Right is, for instance, 17 (no separators, at most 15 digits).",
+    )
+
+
+def _numbers(texts: pl.Series) -> tuple[pl.Series, str, str]:
+    plain = texts.str.extract(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)$")
+    numbers = plain.cast(pl.Float64, strict=False)
+    whole = plain.str.extract(r"^([+-]?\d{1,15})$").str.to_integer(strict=False, dtype=pl.Int64).cast(pl.String)
+    finite = pl.Series([orjson.dumps(number).decode() if number is not None else None for number in numbers], dtype=pl.String)
+    return (
+        whole.zip_with(whole.is_not_null(), finite.replace("null", None)),
+        "value_not_number",
+        "is no number. Right is, for instance, 12.5 (a point, no separators).",
+    )
+
+
+def _booleans(texts: pl.Series) -> tuple[pl.Series, str, str]:
+    words = dict.fromkeys(_YES, "true") | dict.fromkeys(_NO, "false")
+    return (
+        texts.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.String),
+        "value_not_boolean",
+        "is neither yes nor no. Right is yes, no, true, false, 1 or 0.",
+    )
+
+
+def _emails(texts: pl.Series) -> tuple[pl.Series, str, str]:
+    bad = texts.is_in(invalid_emails(texts).implode()) if texts.len() else texts.is_null()
+    usable = texts.zip_with(~bad.fill_null(value=False), pl.Series([None], dtype=pl.String))
+    return _json_text(usable), "value_not_email", "is no e-mail address. Right is, for instance, ada@example.com."
+
+
+_TYPES = {"text": _texts, "integer": _integers, "number": _numbers, "boolean": _booleans, "email": _emails}
+
+
+def _dates(texts: pl.Series, pattern: str | None, *, workbook: bool) -> tuple[pl.Series, str, str]:
+    """Read dates by `pattern`; date cells of a workbook, which arrive as ISO texts, and ISO texts without a pattern."""
+    iso = texts.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[ T]00:00(?::00(?:\.0+)?)?)?$").str.to_date("%Y-%m-%d", strict=False)
+    found = texts.str.to_date(pattern, strict=False) if pattern else iso
+    if pattern and workbook:
+        found = found.zip_with(found.is_not_null(), iso)
+    plausible = found.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR).fill_null(value=False)
+    right = f"Right is {pattern!r}" if pattern else "Right is 2026-12-31; for another notation set the variable's format"
+    return (
+        _json_text(found.zip_with(plausible, pl.Series([None], dtype=pl.Date)).dt.to_string("%Y-%m-%d")),
+        "value_not_date",
+        f"is no date that can be read. {right}, and a year from {_FIRST_YEAR} to {_LAST_YEAR}.",
+    )
+
+
+def _by_map(texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str]:
+    assert variable.map is not None
+    values = {key: orjson.dumps(value).decode() for key, value in variable.map.items()}
+    default = None if variable.default is None else orjson.dumps(variable.default).decode()
+    mapped = texts.replace_strict(values, default=default, return_dtype=pl.String)
+    mapped = mapped.zip_with(texts.is_not_null(), pl.Series([None], dtype=pl.String))
+    known = ", ".join(repr(key) for key in values)
+    return mapped, "value_not_in_map", f"is not in the map. Known values: {known}; or set a default."
+
+
+# Small steps.
+
+
+def _json_text(texts: pl.Series) -> pl.Series:
+    return '"' + texts.str.replace_many(list(_ESCAPES), list(_ESCAPES.values())) + '"'
+
+
+def _escape_one(text: str) -> str:
+    return orjson.dumps(text).decode()[1:-1]
+
+
+def _quote(texts: pl.Series) -> pl.Series:
+    """Return the texts as messages show them: in quotes, long ones cut."""
+    return "'" + texts.str.slice(0, 80).str.replace_all(r"[\r\n\t]+", " ") + "'"
+
+
+def _problems(codes: pl.Series, column: str, messages: pl.Series, *, slot: int = 0, blocking: bool = True) -> pl.DataFrame:
+    """Return a `PROBLEMS` line for every row that has a code."""
+    frame = pl.DataFrame({"code": codes, "message": messages}).with_row_index("index").filter(pl.col("code").is_not_null())
+    return frame.select(
+        pl.col("index").cast(pl.UInt32),
+        pl.lit(slot, pl.UInt8).alias("slot"),
+        pl.col("code"),
+        pl.lit(column).alias("column"),
+        pl.col("message"),
+        pl.lit(blocking).alias("blocking"),
+    )
+
+
+def _flag(
+    mask: pl.Series, code: str, column: str, message: pl.Series | str, *, slot: int = 0, blocking: bool = True
+) -> pl.DataFrame:
+    """Return a `PROBLEMS` line for every row of `mask`."""
+    codes = pl.Series([code]).new_from_index(0, mask.len()).zip_with(mask, pl.Series([None], dtype=pl.String))
+    texts = pl.Series([message]).new_from_index(0, mask.len()) if isinstance(message, str) else message
+    return _problems(codes, column, texts, slot=slot, blocking=blocking)
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    filled: list[Any] = [frame.select(pl.col(name).cast(kind) for name, kind in PROBLEMS.items()) for frame in frames if frame.height]
+    return pl.concat(filled) if filled else no_problems()

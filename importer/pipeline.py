@@ -1,0 +1,291 @@
+"""Joins the stages: read → map → group → plan → deliver → results. The first file to read.
+
+`run` is the story of a command from its inputs to its result files. What a person sees and says goes through `Screen`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import polars as pl
+
+from importer import config as configs
+from importer import results
+from importer.config import Config
+from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
+from importer.group import Grouped, group_people
+from importer.ledger import Ledger, new_run_id
+from importer.mapping import map_rows
+from importer.plan import Place, Work
+from importer.read import Source, expand, read
+from importer.records import Outcome, Status, Table
+from importer.sending import Sent, rehearse, send
+from importer.suppress import suppression_list
+from importer.write import colliding, fits, result_path, write_result
+
+#: Run IDs of rehearsals begin like this, so that their results are never taken for real ones.
+SANDBOX_RUN = "sandbox-"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for; None where it says nothing."""
+
+    command: Literal["run", "check", "retry"]
+    inputs: tuple[str, ...]
+    config: Path | None = None
+    sandbox: bool = False
+    out: Path | None = None
+    campaign: int | None = None
+    region: str | None = None
+    base_url: str | None = None
+    limit: int | None = None
+    rate: str | None = None
+    concurrency: int | None = None
+    yes: bool = False
+    ledger: Path | None = None
+    include: frozenset[str] = frozenset()
+
+
+class Screen(Protocol):
+    """Where a command talks to people."""
+
+    def say(self, text: str) -> None:
+        """Show a line of talk."""
+
+    def ask(self, question: str) -> bool | None:
+        """Ask a person; None where nobody is there to be asked."""
+
+    def begin(self, total: int) -> None:
+        """Begin to show progress over `total` leads."""
+
+    def step(self, outcome: Outcome) -> None:
+        """Show that one more lead has its outcome."""
+
+    def end(self) -> None:
+        """End the progress."""
+
+    def summary(self, summary: "Summary") -> None:
+        """Show what came of it all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a command ends with; the numbers are rows."""
+
+    command: str
+    run_id: str
+    rows: int
+    counts: dict[str, int]
+    reasons: list[tuple[str, str, int]]
+    """The commonest (status, code, rows) of what is not done."""
+    leads_sent: int
+    written: tuple[Path, ...]
+    cause: str | None
+    """Why the run ended early."""
+    seconds: dict[str, float]
+    retry: bool
+    exit_status: ExitStatus
+
+
+@dataclass(slots=True)
+class _Inputs:
+    """The inputs of a command, understood: one config, works and result paths side by side."""
+
+    config: Config
+    works: list[Work]
+    targets: list[Path]
+    seconds: Counter[str] = field(default_factory=Counter)
+
+
+def run(request: Request, screen: Screen) -> ExitStatus:
+    """Carry out `run`, `check` or `retry`. Raises `LeadImporterError` where nothing was begun."""
+    run_id = new_run_id(datetime.now(UTC), SANDBOX_RUN if request.sandbox else "")
+    tables, seconds = _read(request, screen)
+    inputs = _understand(request, screen, tables, seconds)
+    if request.command == "check":
+        sent = rehearse(request, inputs.config, inputs.works, run_id)
+    else:
+        sent = send(request, inputs.config, inputs.works, run_id, screen)
+    with sent:
+        return _hand_back(request, screen, inputs, sent, run_id)
+
+
+# Read.
+
+
+def _read(request: Request, screen: Screen) -> tuple[list[Table], Counter[str]]:
+    """Read all inputs, or refuse them all with every problem at once."""
+    began = time.monotonic()
+    paths, notes = expand(request.inputs)
+    for note in notes:
+        screen.say(note)
+    config = None if request.config is None else configs.load(request.config)
+    source = Source() if config is None else Source(config.source.sheet, config.source.header_row)
+    tables: list[Table] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            table = read(path, source)
+        except Refused as refusal:
+            problems += refusal.problems
+            continue
+        tables.append(table)
+        problems += _wrong_command(request, table)
+    if problems:
+        raise Refused(*problems)
+    for table in tables:
+        for note in table.notes:
+            screen.say(f"{table.path.name}: {note}")
+        if not table.cells.height:
+            screen.say(f"Warning: {table.path.name} has no data rows.")
+    return tables, Counter({"reading": time.monotonic() - began})
+
+
+def _wrong_command(request: Request, table: Table) -> list[str]:
+    if request.command == "run" and table.is_result:
+        return [f"{table.path}: this is a result file of an earlier run. To send its rows that are not done: lead-importer retry {table.path}"]
+    if request.command == "retry" and not table.is_result:
+        return [
+            f"{table.path}: this is no result file, since it has no columns import_status and import_run_id. "
+            f"To import it: lead-importer run {table.path}"
+        ]
+    if request.command == "retry" and not request.sandbox:
+        rehearsed = table.cells["import_run_id"].fill_null("").str.starts_with(SANDBOX_RUN)
+        if rehearsed.any():
+            return [f"{table.path}: this result comes from a rehearsal in the sandbox, whose leads exist nowhere. Run the original file instead."]
+    return []
+
+
+# Map and group.
+
+
+def _understand(request: Request, screen: Screen, tables: Sequence[Table], seconds: Counter[str]) -> _Inputs:
+    """Map and group every table, and see that each result has a place to go to."""
+    began = time.monotonic()
+    config = _config(request, [results.split(table)[0] for table in tables])
+    region = config.phone.region if isinstance(config.phone.region, str) else None
+    suppressed = suppression_list(config.suppress, region)
+    works = []
+    for table in tables:
+        user, previous = results.split(table)
+        if user.columns:
+            configs.check_columns(config, user.columns, str(table.path))
+        works.append(_work(user, previous, config, suppressed, request.include))
+        if works[-1].grouped.empty_keys:
+            screen.say(f"{table.path.name}: {works[-1].grouped.empty_keys} rows have an empty group key; each is a lead of its own.")
+    targets = _targets(request, config, tables)
+    seconds["mapping and grouping"] += time.monotonic() - began
+    return _Inputs(config, works, targets, seconds)
+
+
+def _config(request: Request, tables: Sequence[Table]) -> Config:
+    """Return the config file's settings, or those of the platform's own layout, with the command line's on top."""
+    if request.config is not None:
+        config = configs.load(request.config)
+    else:
+        layouts = [configs.platform_layout(table.columns) for table in tables if table.columns]
+        if any(layout.fingerprint() != layouts[0].fingerprint() for layout in layouts):
+            raise Refused("the inputs have different columns. Without a config they must be alike: run them one by one, or write a config with -c.")
+        config = layouts[0] if layouts else configs.platform_layout(["phone_number"])
+    if request.campaign is not None:
+        if config.campaign_id is not None and not isinstance(config.campaign_id, int):
+            raise Refused(f"--campaign {request.campaign}: the campaign comes from column {config.campaign_id.column!r} already. Leave one of them out.")
+        config = config.model_copy(update={"campaign_id": request.campaign})
+    if request.region is not None:
+        config = config.model_copy(update={"phone": config.phone.model_copy(update={"region": request.region.upper()})})
+    if config.campaign_id is None:
+        raise Refused("no campaign: give its number with --campaign, or set campaign_id in the config. Nothing is sent without one.")
+    return config
+
+
+def _work(table: Table, previous: pl.DataFrame | None, config: Config, suppressed: dict[str, str], include: frozenset[str]) -> Work:
+    if not table.columns:
+        return Work(table, *_nothing(table), previous)
+    mapped = map_rows(table, config)
+    rows = table.places["row"]
+    order = rows
+    if previous is not None:
+        left_out = previous["import_status"].is_in(list({"filtered", "suppressed"} - include)).fill_null(value=False)
+        stays = pl.col("filtered") | left_out.gather(mapped.people["index"])
+        mapped = replace(mapped, people=mapped.people.with_columns(filtered=stays))
+        original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
+        # Rows that people added come after the original ones, in their own order.
+        order = original.zip_with(original.is_not_null(), rows.cast(pl.Int64) + (original.max() or 0))
+    return Work(table, mapped, group_people(mapped, config, rows=rows, order=order, suppressed=suppressed), previous)
+
+
+def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:
+    targets = []
+    for table in tables:
+        same = "csv" if table.delimiter is not None else "xlsx"
+        kind = same if config.result.format == "same" else config.result.format
+        fits(kind, table.cells.height)
+        targets.append(result_path(table.path, request.out, several=len(tables) > 1, kind=kind, check=request.command == "check"))
+    problems = colliding(targets, [table.path for table in tables])
+    if problems:
+        raise Refused(*problems)
+    return targets
+
+
+# Results.
+
+
+def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, run_id: str) -> ExitStatus:
+    """Write the result files, show the summary, and say how it ended."""
+    began = time.monotonic()
+    frames, left_out = [], False
+    outcomes = results.with_followers(sent.plan, sent.outcomes, sent.otherwise, inputs.works)
+    for number, work in enumerate(inputs.works):
+        frame, missing = results.result_columns(work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id)
+        frames.append(frame)
+        left_out |= missing
+    written = [
+        _write(request, work, frame, target, sent.ledger, run_id, number)
+        for number, (work, frame, target) in enumerate(zip(inputs.works, frames, inputs.targets, strict=True))
+    ]
+    status = gravest(sent.statuses | results.exit_status(frames, left_out=left_out))
+    counts = results.counted(frames)
+    seconds = inputs.seconds + sent.seconds
+    seconds["writing"] += time.monotonic() - began
+    sent.close_run(run_id, status, counts)
+    screen.summary(
+        Summary(
+            command=request.command,
+            run_id=run_id,
+            rows=sum(frame.height for frame in frames),
+            counts=dict(counts),
+            reasons=results.reasons(frames),
+            leads_sent=sent.leads_sent,
+            written=tuple(written),
+            cause=sent.cause,
+            seconds=dict(seconds),
+            retry=results.retriable(frames),
+            exit_status=status,
+        )
+    )
+    return status
+
+
+def _write(
+    request: Request, work: Work, frame: pl.DataFrame, target: Path, ledger: Ledger | None, run_id: str, number: int
+) -> Path:
+    """Write one result file; if rows and outcomes ever disagree, all rows go to a `.broken` file and the run ends in a traceback."""
+    kind: Literal["csv", "xlsx"] = "xlsx" if target.suffix == ".xlsx" else "csv"
+    complete = frame.height == work.table.cells.height and frame["import_status"].is_in([status.value for status in Status]).all()
+    if not complete:
+        broken = target.with_name(target.name.removesuffix(target.suffix) + ".broken" + target.suffix)
+        write_result(broken, work.table, frame, kind=kind)
+        raise AssertionError(f"{broken}: rows read and outcomes don't add up; every row is in this file")
+    older = ledger.run_of_result(target) if ledger is not None else None
+    write_result(target, work.table, frame, kind=kind, older_run_id=older)
+    if ledger is not None and request.command != "check":
+        ledger.note_result(run_id, number, target)
+    return target
+
+
+_ = (LeadImporterError, Grouped, Place)

@@ -1,0 +1,294 @@
+"""Which leads will be sent: what the ledger, the cells of a result file and the other rows say.
+
+Everything is decided before the first request, so that an interruption changes nothing of it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+
+import polars as pl
+
+from importer.deliver import Planned
+from importer.group import Grouped, Repeats, find_repeats
+from importer.ledger import Hashes, Known, Ledger, Member
+from importer.mapping import Mapped
+from importer.records import Lead, Outcome, Status, Table
+
+#: A lead of a command: the place of its table among the inputs, and its number in that table.
+Place = tuple[int, int]
+
+#: States that mean: somebody with this number is, or may be, in the calling queue already.
+_MAY_BE_CALLED = ("created", "unknown", "sending")
+_GRAVEST = ("created", "unknown", "sending", "duplicate", "rejected", "failed", "deleted")
+
+#: Cells that hold a lead back on `retry` where the ledger does not know it.
+_HELD_BY_CELL = ("created", "already_imported", "duplicate", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One input on its way: the table, what its columns mean, its leads, and on `retry` the cells we wrote before."""
+
+    table: Table
+    mapped: Mapped
+    grouped: Grouped
+    previous: pl.DataFrame | None = None
+    """The result columns of the file that came back (String, one line per row), None for a fresh input."""
+
+    @property
+    def source(self) -> str:
+        """Return the input's name without `.results`, by which occurrences are noted."""
+        return self.table.path.name.split(".")[0]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What will be sent, in order, and what became of the other leads already."""
+
+    to_send: list[Place]
+    outcomes: dict[Place, Outcome]
+    """Of leads that are not sent; leads that `Grouped` refused are not in here."""
+    held: set[Place]
+    """Leads whose cells from an earlier run stand (`retry`)."""
+    repeats: Repeats
+    occurrences: dict[Place, int] = field(default_factory=dict)
+    """Which of several leads alike to the letter it is, where not the first."""
+    noted: list[tuple[bytes, str, int, int]] = field(default_factory=list)
+    """(content, sheet, row, occurrence) of those, for the ledger."""
+
+
+def plan(
+    works: Sequence[Work],
+    *,
+    ledger: Ledger | None,
+    hashes: Hashes | None,
+    allow_duplicate: bool,
+    include: Collection[str],
+    run_id: str,
+) -> Plan:
+    """Decide about every lead. `ledger` is None where there is none yet (`check`, before the first run)."""
+    repeats = Repeats({}, {}, {}) if allow_duplicate else find_repeats([work.grouped for work in works])
+    made = Plan([], {}, set(), repeats)
+    for place, reason in repeats.swapped.items():
+        made.outcomes[place] = _refused(reason, run_id)
+    known = ledger if ledger is not None and not ledger.is_empty() else None
+    seen: dict[bytes, int] = {}
+    for number, work in enumerate(works):
+        fit = work.grouped.leads.filter(pl.col("status").is_null())["lead"].to_list()
+        wanted = [lead for lead in fit if (number, lead) not in repeats.follows and (number, lead) not in repeats.swapped]
+        if known is None and work.previous is None and not (allow_duplicate and hashes):
+            made.to_send += [(number, lead) for lead in wanted]
+            continue
+        judge = _Judge(work, known, hashes, include=include, run_id=run_id)
+        leads = work.grouped.build(wanted, allow_duplicate=allow_duplicate, source=work.source)
+        for part in _parts(leads, 1000):
+            if allow_duplicate and hashes:
+                part = [(lead, judge.tell_apart(number, lead, content, seen, made)) for lead, content in part]
+            judge.decide(number, part, made)
+    return made
+
+
+def _parts(leads: Iterator[tuple[int, Lead]], size: int) -> Iterator[list[tuple[int, Lead]]]:
+    while part := list(islice(leads, size)):
+        yield part
+
+
+def _refused(reason: str, run_id: str) -> Outcome:
+    return Outcome(Status.INVALID, run_id, datetime.now(UTC), code="group_changed", message=reason)
+
+
+class _Judge:
+    """Decides about the leads of one input."""
+
+    def __init__(
+        self, work: Work, ledger: Ledger | None, hashes: Hashes | None, *, include: Collection[str], run_id: str
+    ) -> None:
+        self._work = work
+        self._ledger = ledger
+        self._hashes = hashes
+        self._include = include
+        self._run_id = run_id
+        self._cells = None if work.previous is None else work.previous.get_column("import_status").to_list()
+
+    def tell_apart(self, number: int, place: int, lead: Lead, seen: dict[bytes, int], made: Plan) -> Lead:
+        """Count leads that are alike to the letter, on `retry` as they were counted in the original."""
+        assert self._hashes is not None
+        content = self._hashes.content(lead)
+        sheet, row = self._original(lead.primary.index)
+        occurrence = self._noted(content, sheet, row, lead.primary.index)
+        if occurrence is None:
+            occurrence = seen[content] = seen.get(content, 0) + 1
+        if occurrence > 1:
+            made.occurrences[number, place] = occurrence
+        made.noted.append((content, sheet, row, occurrence))
+        return Lead(lead.primary, lead.campaign_id, lead.contacts, lead.allow_duplicate, occurrence, lead.source)
+
+    def _original(self, index: int) -> tuple[str, int]:
+        """Return the sheet and row in the original input."""
+        previous = self._work.previous
+        if previous is not None:
+            row = previous.item(index, "import_row")
+            if row is not None and str(row).isdigit():
+                return f"{self._work.source}/{previous.item(index, 'import_sheet') or ''}", int(row)
+        places = self._work.table.places
+        return f"{self._work.source}/{places.item(index, 'sheet') or ''}", int(places.item(index, "row"))
+
+    def _noted(self, content: bytes, sheet: str, row: int, index: int) -> int | None:
+        if self._work.previous is None or self._ledger is None:
+            return None
+        run_id = self._work.previous.item(index, "import_run_id")
+        return None if run_id is None else self._ledger.occurrence(run_id, content, sheet, row)
+
+    def decide(self, number: int, leads: list[tuple[int, Lead]], made: Plan) -> None:
+        """Put each lead among those to be sent, or give it its outcome."""
+        known = self._known([lead for _, lead in leads])
+        for place, lead in leads:
+            outcome = self._by_ledger(lead, known) if known else None
+            cell = None if self._cells is None else self._cells[lead.primary.index]
+            if outcome is not None:
+                done = outcome.status.value == cell or (cell == "created" and outcome.status is Status.ALREADY_IMPORTED)
+                if done:
+                    made.held.add((number, place))
+                made.outcomes[number, place] = outcome
+            elif self._held_by(cell, lead, known):
+                made.held.add((number, place))
+                made.outcomes[number, place] = self._as_the_cells_say(lead)
+            else:
+                made.to_send.append((number, place))
+
+    def _held_by(self, cell: str | None, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
+        if cell not in _HELD_BY_CELL or cell in self._include:
+            return False
+        if self._hashes is None:
+            return True
+        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
+        return not any(entry.position == 0 for entry in entries)  # the ledger beats the cell where both know the lead
+
+    def _as_the_cells_say(self, lead: Lead) -> Outcome:
+        """Return what a kept row says of its lead; its contacts that were not done by then are not part of it."""
+        previous = self._work.previous
+        assert previous is not None and self._cells is not None
+        row = previous.row(lead.primary.index, named=True)
+        absent = tuple(
+            place
+            for place, contact in enumerate(lead.contacts)
+            if contact.slot == 0 and self._cells[contact.index] not in _HELD_BY_CELL
+        )
+        return Outcome(
+            Status(row["import_status"]),
+            row["import_run_id"] or self._run_id,
+            datetime.now(UTC),
+            lead_id=row["import_lead_id"],
+            contact_ids=(None,) * len(lead.contacts),
+            absent=absent,
+        )
+
+    def _known(self, leads: list[Lead]) -> dict[bytes, list[Known]]:
+        if self._ledger is None or self._hashes is None:
+            return {}
+        numbers = {
+            self._hashes.number(lead.campaign_id, person.phone) for lead in leads for person in (lead.primary, *lead.contacts)
+        }
+        return self._ledger.known(list(numbers))
+
+    def _by_ledger(self, lead: Lead, known: dict[bytes, list[Known]]) -> Outcome | None:
+        """Return what the ledger says of a lead; None where it may be sent."""
+        assert self._hashes is not None and self._ledger is not None
+        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
+        own = sorted((entry for entry in entries if entry.position == 0), key=lambda entry: _GRAVEST.index(entry.state))
+        if lead.allow_duplicate:
+            identity = self._hashes.identity(lead)
+            own = [entry for entry in own if entry.identity == identity]
+        if own and own[0].state == "created":
+            return self._already_imported(lead, own[0])
+        if own and own[0].state in ("unknown", "sending", "duplicate"):
+            state = "unknown" if own[0].state == "sending" else own[0].state
+            if state not in self._include:
+                return self._again(lead, own[0], Status(state))
+        if not lead.allow_duplicate:
+            swapped = self._swapped(lead, entries, known)
+            if swapped:
+                return _refused(swapped, self._run_id)
+        return None
+
+    def _swapped(self, lead: Lead, entries: list[Known], known: dict[bytes, list[Known]]) -> str | None:
+        assert self._hashes is not None
+        for entry in entries:
+            if entry.position > 0 and entry.state in _MAY_BE_CALLED:
+                return f"this number is a secondary contact of lead {entry.lead_id or '(ID unknown)'}, which an earlier run created: somebody would be called twice."
+        for contact in lead.contacts:
+            for entry in known.get(self._hashes.number(lead.campaign_id, contact.phone), []):
+                if entry.position == 0 and entry.state in _MAY_BE_CALLED:
+                    return f"its contact's number is the primary of lead {entry.lead_id or '(ID unknown)'}, which an earlier run created: somebody would be called twice."
+        return None
+
+    def _again(self, lead: Lead, entry: Known, status: Status) -> Outcome:
+        return Outcome(
+            status,
+            entry.run_id,
+            _time(entry.finished_at),
+            lead_id=entry.lead_id,
+            contact_ids=(None,) * len(lead.contacts),
+            code=entry.code,
+            message=entry.message,
+            http_status=entry.http_status,
+            attempts=entry.attempts,
+        )
+
+    def _already_imported(self, lead: Lead, entry: Known) -> Outcome:
+        assert self._hashes is not None and self._ledger is not None
+        members = {member.number: member for member in self._ledger.members(entry.identity)}
+        contacts = [members.get(self._hashes.number(lead.campaign_id, contact.phone)) for contact in lead.contacts]
+        changes = self._changes(lead, members, contacts)
+        return Outcome(
+            Status.ALREADY_IMPORTED,
+            entry.run_id,
+            _time(entry.finished_at),
+            lead_id=entry.lead_id,
+            contact_ids=tuple(member.contact_id if member else None for member in contacts),
+            absent=tuple(place for place, member in enumerate(contacts) if member is None or member.position == 0),
+            code="lead_changed" if changes else None,
+            message=f"not sent again, though {' and '.join(changes)} since it was created. Change the lead in the platform." if changes else None,
+        )
+
+    def _changes(self, lead: Lead, members: dict[bytes, Member], contacts: list[Member | None]) -> list[str]:
+        """Name what differs from what was created, in words."""
+        assert self._hashes is not None
+        changes = []
+        own = members.get(self._hashes.number(lead.campaign_id, lead.primary.phone))
+        if own is not None and (names := _differing(own.values, self._hashes.values(lead.primary.variables))):
+            changes.append("variables changed (" + ", ".join(names) + ")")
+        rows = self._work.table.places["row"]
+        for contact, member in zip(lead.contacts, contacts, strict=True):
+            where = f"row {rows[contact.index]}" + (f" as contact {contact.slot}" if contact.slot else "")
+            if member is None:
+                changes.append(f"a contact was added ({where})")
+            elif names := _differing(member.values, self._hashes.values(contact.variables)):
+                changes.append(f"a contact's variables changed ({where}: {', '.join(names)})")
+        here = {self._hashes.number(lead.campaign_id, contact.phone) for contact in lead.contacts}
+        gone = sum(member.position > 0 and member.number not in here for member in members.values())
+        return changes + ([f"{gone} of its contacts were left out here"] if gone else [])
+
+
+def _differing(before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _time(text: str | None) -> datetime:
+    return datetime.fromisoformat(text) if text else datetime.now(UTC)
+
+
+def planned(works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplicate: bool, limit: int | None) -> Iterator[Planned]:
+    """Yield the leads to be sent one by one, in order, at most `limit`."""
+    return islice(_planned(works, made, hashes, allow_duplicate=allow_duplicate), limit)
+
+
+def _planned(works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplicate: bool) -> Iterator[Planned]:
+    for number, work in enumerate(works):
+        wanted = [lead for table, lead in made.to_send if table == number]
+        for name, lead in work.grouped.build(wanted, allow_duplicate=allow_duplicate, source=work.source):
+            occurrence = made.occurrences.get((number, name), 1)
+            told = lead if occurrence == 1 else Lead(lead.primary, lead.campaign_id, lead.contacts, True, occurrence, lead.source)
+            yield Planned((number, name), told, hashes.identity(told))

@@ -1,0 +1,252 @@
+"""What every row is told: the columns a result file adds, and the sum that must hold."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC
+
+import polars as pl
+
+from importer.errors import ExitStatus
+from importer.plan import Place, Plan, Work
+from importer.records import RESULT_COLUMNS, Outcome, Status, Table
+
+_GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
+
+#: Per lead: what its rows carry.
+_OUTCOMES = {
+    "lead": pl.UInt32,
+    "its_status": pl.String,
+    "its_lead_id": pl.String,
+    "its_code": pl.String,
+    "its_message": pl.String,
+    "its_column": pl.String,
+    "http_status": pl.Int64,
+    "attempts": pl.Int64,
+    "finished_at": pl.String,
+    "run_id": pl.String,
+}
+#: Per contact of a lead: `position` from 1 in the order of `Lead.contacts`.
+_CONTACTS = {
+    "lead": pl.UInt32,
+    "position": pl.UInt32,
+    "contact_id": pl.String,
+    "contact_status": pl.String,
+    "contact_code": pl.String,
+    "contact_message": pl.String,
+}
+
+_NOT_CONFIRMED = "not confirmed: the server's answer does not name this contact. Look it up in the platform."
+
+
+def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
+    """Part a result file into the user's table and the columns that an earlier run added; None for a fresh input."""
+    if not table.is_result:
+        return table, None
+    ours = [name for name in table.columns if name in RESULT_COLUMNS]
+    keep = [place for place, name in enumerate(table.columns) if name not in RESULT_COLUMNS]
+    previous = table.cells.select(
+        (pl.col(name).str.strip_chars() if name in ours else pl.lit(None, pl.String)).replace("", None).alias(name) for name in RESULT_COLUMNS
+    )
+    user = replace(table, cells=table.cells.select(pl.nth(keep)), headers=tuple(table.headers[place] for place in keep))
+    return user, previous
+
+
+def with_followers(made: Plan, outcomes: Mapping[Place, Outcome], rows: Mapping[Place, int]) -> dict[Place, Outcome]:
+    """Give a later row with an earlier row's number its status (contract, "duplicate"); return all outcomes."""
+    told = dict(outcomes)
+    for place, earlier in made.repeats.follows.items():
+        first = told.get(earlier)
+        status = Status.INVALID if first is None else first.status
+        done = status in (Status.CREATED, Status.ALREADY_IMPORTED, Status.DUPLICATE)
+        only_here = made.repeats.only_here.get(place, ())
+        extra = f"; {len(only_here)} of its contacts stand only here and are not part of that lead: {', '.join(only_here)}" if only_here else ""
+        told[place] = Outcome(
+            Status.DUPLICATE if done else status,
+            "" if first is None else first.run_id,
+            None if first is None else first.finished_at,
+            lead_id=first.lead_id if first is not None and done else None,
+            code="contacts_only_here" if only_here and done else "duplicate_row",
+            message=f"the same number stands in row {rows[earlier]}, which is {status}{extra}",
+        )
+    return told
+
+
+def result_columns(
+    work: Work, number: int, outcomes: Mapping[Place, Outcome], *, held: set[Place], otherwise: Outcome, run_id: str
+) -> tuple[pl.DataFrame, bool]:
+    """Return the columns a result file adds, one line per row of the table, and whether a contact was left out.
+
+    `outcomes` are the leads' by (table, lead); leads that have none take `otherwise` (`ready`, or `not_sent`).
+    """
+    people = _positions(work.grouped.people)
+    told = people.join(_outcome_frame(number, outcomes, work), on="lead", how="left", maintain_order="left")
+    told = told.join(_contact_frame(number, outcomes, work), on=["lead", "position"], how="left", maintain_order="left")
+    told = _carry(told, otherwise, run_id)
+    left_out = _left_out(told)
+    ours = _fold(told, work)
+    return _keep_cells(ours, work, number, held), left_out
+
+
+def _positions(people: pl.DataFrame) -> pl.DataFrame:
+    """Number who is part of a lead as `Grouped.build` orders them: the primary 0, the contacts from 1."""
+    part = (
+        people.filter(pl.col("status").is_null())
+        .sort("lead", "contact", "index", "slot")
+        .select("index", "slot", position=(pl.int_range(pl.len()).over("lead")).cast(pl.UInt32))
+    )
+    return people.join(part, on=["index", "slot"], how="left", maintain_order="left")
+
+
+def _outcome_frame(number: int, outcomes: Mapping[Place, Outcome], work: Work) -> pl.DataFrame:
+    lines = [
+        (
+            lead,
+            outcome.status.value,
+            outcome.lead_id,
+            outcome.code,
+            outcome.message,
+            outcome.column,
+            outcome.http_status,
+            outcome.attempts or None,
+            outcome.finished_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if outcome.finished_at else None,
+            outcome.run_id or None,
+        )
+        for (table, lead), outcome in outcomes.items()
+        if table == number
+    ]
+    return pl.DataFrame(lines, schema=_OUTCOMES, orient="row")
+
+
+def _contact_frame(number: int, outcomes: Mapping[Place, Outcome], work: Work) -> pl.DataFrame:
+    lines = []
+    for (table, lead), outcome in outcomes.items():
+        if table != number:
+            continue
+        for place, contact_id in enumerate(outcome.contact_ids):
+            lines.append((lead, place + 1, contact_id, *_contact(outcome, place, contact_id)))
+    return pl.DataFrame(lines, schema=_CONTACTS, orient="row")
+
+
+def _contact(outcome: Outcome, place: int, contact_id: str | None) -> tuple[str | None, str | None, str | None]:
+    """Return the status, code and message of a contact where they are not its lead's."""
+    if place in outcome.absent:
+        return (
+            Status.INVALID.value,
+            "lead_exists",
+            "its lead was created without this contact, and a contact can't be added later. Add it in the platform.",
+        )
+    if outcome.status is Status.DUPLICATE:
+        return None, None, "not confirmed: the server has this lead, nothing says that it has this contact"
+    if outcome.status in (Status.CREATED, Status.ALREADY_IMPORTED) and contact_id is None:
+        return Status.UNKNOWN.value, "contact_not_confirmed", _NOT_CONFIRMED
+    return None, None, None
+
+
+def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
+    """Let everybody without a status of their own carry their lead's."""
+    own = pl.col("status").is_not_null()
+    has = pl.col("its_status").is_not_null()
+    contact = pl.col("contact_status").is_not_null() & ~own
+    lead_text = pl.when(has).then("its_message").otherwise(pl.lit(otherwise.message, pl.String))
+    lead_code = pl.when(has).then("its_code").otherwise(pl.lit(otherwise.code, pl.String))
+    said = pl.concat_str([lead_text, "contact_message", "message"], separator="; ", ignore_nulls=True)
+    known_id = pl.col("its_lead_id")
+    return told.with_columns(
+        final=pl.when(own).then("status").when(contact).then("contact_status").when(has).then("its_status").otherwise(pl.lit(otherwise.status.value)),
+        code=pl.when(own).then("code").when(contact).then("contact_code").otherwise(pl.coalesce(lead_code, "code")),
+        message=pl.when(own).then("message").when(contact).then("contact_message").otherwise(pl.when(said != "").then(said)),
+        column=pl.when(own | contact).then("column").otherwise(pl.coalesce("its_column", "column")),
+        lead_id=known_id,
+        attempts=pl.when(~own).then("attempts"),
+        http_status=pl.when(~own).then("http_status"),
+        run_id=pl.coalesce(pl.when(~own).then("run_id"), pl.lit(run_id)),
+        created=pl.col("its_status").is_in(["created", "already_imported"]),
+    )
+
+
+def _left_out(told: pl.DataFrame) -> bool:
+    """Tell whether a contact is missing from a lead that stands, or a repeated row has contacts of its own."""
+    missing = pl.col("contact") & pl.col("created") & pl.col("final").is_in(["invalid", "unknown"])
+    return told.filter(missing | (pl.col("code") == "contacts_only_here")).height > 0
+
+
+def _fold(told: pl.DataFrame, work: Work) -> pl.DataFrame:
+    """Join a row with its contacts in columns: the row keeps the lead's status, code and text name the contacts."""
+    told = told.with_columns(
+        message=pl.when((pl.col("slot") > 0) & pl.col("message").is_not_null() & (pl.col("status").is_not_null() | pl.col("contact_message").is_not_null()))
+        .then(pl.format("contact {}: {}", "slot", "message"))
+        .when(pl.col("slot") == 0)
+        .then("message"),
+        code=pl.when((pl.col("slot") == 0) | pl.col("status").is_not_null() | pl.col("contact_code").is_not_null()).then("code"),
+        column=pl.when((pl.col("slot") == 0) | pl.col("status").is_not_null()).then("column"),
+    )
+    if told["slot"].max():
+        told = told.sort("index", "slot").group_by("index", maintain_order=True).agg(
+            *(pl.col(name).first() for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id", "row")),
+            pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
+            pl.col("code").drop_nulls().first(),
+            pl.col("message").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
+            pl.col("column").drop_nulls().first(),
+        )
+    told = told.sort("index")
+    return pl.DataFrame(
+        {
+            "import_status": told["final"],
+            "import_lead_id": told["lead_id"],
+            "import_contact_id": told["contact_id"],
+            "import_error_code": told["code"],
+            "import_error": told["message"],
+            "import_error_column": told["column"],
+            "import_http_status": told["http_status"].cast(pl.String),
+            "import_attempts": told["attempts"].cast(pl.String),
+            "import_finished_at": told["finished_at"],
+            "import_sheet": work.table.places["sheet"],
+            "import_row": work.table.places["row"].cast(pl.String),
+            "import_run_id": told["run_id"],
+        }
+    )
+
+
+def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -> pl.DataFrame:
+    """Let rows that were not sent keep their cells, and every row its original place."""
+    previous = work.previous
+    if previous is None:
+        return ours
+    kept_leads = [lead for table, lead in held if table == number]
+    leads = work.grouped.people.filter(pl.col("slot") == 0).sort("index")["lead"]
+    done = previous["import_status"].is_in(["created", "duplicate", "already_imported", "suppressed", "filtered"])
+    sent = ~ours["import_status"].is_in(["filtered", "suppressed", "invalid"]) & ~leads.is_in(kept_leads)
+    keep = (leads.is_in(kept_leads) & previous["import_status"].is_in(["created", "duplicate", "already_imported", "unknown"])) | (done & ~sent)
+    columns = []
+    for name in RESULT_COLUMNS:
+        fresh = ours[name]
+        if name in ("import_sheet", "import_row"):
+            has_row = previous["import_row"].is_not_null()
+            columns.append(fresh.zip_with(~has_row, previous[name]).alias(name))
+        else:
+            columns.append(fresh.zip_with(~keep.fill_null(value=False), previous[name]).alias(name))
+    return pl.DataFrame(columns)
+
+
+def counted(results: Sequence[pl.DataFrame]) -> Counter[str]:
+    """Count the rows by status."""
+    counts: Counter[str] = Counter()
+    for frame in results:
+        counts.update(dict(frame["import_status"].fill_null("").value_counts().iter_rows()))
+    return counts
+
+
+def exit_status(results: Sequence[pl.DataFrame], *, left_out: bool) -> set[ExitStatus]:
+    """Return what the rows themselves say of the exit status."""
+    found = {ExitStatus.OK}
+    for frame in results:
+        bad = frame.filter(~pl.col("import_status").is_in([status.value for status in _GOOD]))
+        bad = bad.filter(~((pl.col("import_status") == "not_sent") & (pl.col("import_error_code").fill_null("") == "limit")))
+        if bad.filter(pl.col("import_status") == "unknown").height:
+            found.add(ExitStatus.SOME_UNKNOWN)
+        if bad.height:
+            found.add(ExitStatus.SOME_ROWS_ARE_NOT)
+    if left_out:
+        found.add(ExitStatus.SOME_ROWS_ARE_NOT)
+    return found

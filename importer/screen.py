@@ -1,0 +1,203 @@
+"""What people and log collectors see on stderr: talk, questions, progress, and the summary.
+
+Phones and e-mails are masked in whatever is shown while a run goes on; the result file has them in full.
+"""
+
+import json
+import re
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from importer.records import Outcome, Status
+
+if TYPE_CHECKING:
+    from importer.pipeline import Summary
+
+_PHONE = re.compile(r"\+?\d[\d ()./-]{5,}\d")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
+
+#: Seconds between two plain progress lines where stderr is no terminal.
+_LINE_EVERY = 10.0
+
+_MEANINGS = {
+    Status.CREATED: "created now",
+    Status.ALREADY_IMPORTED: "created by an earlier run",
+    Status.DUPLICATE: "on the server already, or twice in the file",
+    Status.SUPPRESSED: "on a suppression list",
+    Status.FILTERED: "left out by where, or blank",
+    Status.READY: "would be sent",
+    Status.INVALID: "failed our checks; put them right and use retry",
+    Status.REJECTED: "refused by the server; put them right and use retry",
+    Status.FAILED: "could not be delivered, surely not created; use retry",
+    Status.UNKNOWN: "may or may not have been created; never sent again by itself",
+    Status.NOT_SENT: "the run ended before their turn; run again",
+}
+
+
+def mask(text: str) -> str:
+    """Hide phones but for their last two digits, and e-mails but for their first letter."""
+    text = _EMAIL.sub(lambda found: f"{found[0][0]}…@…", text)
+    return _PHONE.sub(lambda found: _mask_number(found[0]), text)
+
+
+def _mask_number(text: str) -> str:
+    digits = sum(letter.isdigit() for letter in text)
+    # Dates and times, row numbers and short figures are no phones.
+    if digits < 7 or re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text):
+        return text
+    return f"…{text[-2:]}"
+
+
+def screen(*, progress: bool, as_json: bool) -> "_Screen":
+    """Return the screen that fits where stderr goes."""
+    if as_json:
+        return _JsonScreen(sys.stderr, progress=progress)
+    return _TextScreen(sys.stderr, progress=progress)
+
+
+class _Screen:
+    """What text and JSON have in common: counting, masking, asking."""
+
+    def __init__(self, stream: TextIO, *, progress: bool) -> None:
+        self._stream = stream
+        self._progress = progress
+        self._counts: Counter[str] = Counter()
+        self._total = 0
+        self._began = time.monotonic()
+        self._last_line = 0.0
+
+    def say(self, text: str) -> None:
+        raise NotImplementedError
+
+    def problem(self, text: str) -> None:
+        raise NotImplementedError
+
+    def summary(self, summary: "Summary") -> None:
+        raise NotImplementedError
+
+    def ask(self, question: str) -> bool | None:
+        """Ask a person at the terminal; None where there is none."""
+        if not (sys.stdin.isatty() and self._stream.isatty()):
+            return None
+        self._stream.write(f"{question} [y/N] ")
+        self._stream.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def begin(self, total: int) -> None:
+        self._total, self._began = total, time.monotonic()
+        self._last_line = self._began
+
+    def step(self, outcome: Outcome) -> None:
+        self._counts[outcome.status.value] += 1
+
+    def end(self) -> None:
+        return None
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if not self._progress or now - self._last_line < _LINE_EVERY:
+            return False
+        self._last_line = now
+        return True
+
+    def _pace(self) -> float:
+        return sum(self._counts.values()) / max(time.monotonic() - self._began, 1e-3)
+
+
+class _TextScreen(_Screen):
+    """Lines for people; a tqdm bar where stderr is a terminal."""
+
+    _bar: Any = None
+
+    def say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(mask(text), file=self._stream)
+        else:
+            print(mask(text), file=self._stream, flush=True)
+
+    def problem(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def begin(self, total: int) -> None:
+        super().begin(total)
+        if self._progress and self._stream.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=" leads", file=self._stream, dynamic_ncols=True, smoothing=0.1)
+
+    def step(self, outcome: Outcome) -> None:
+        super().step(outcome)
+        if self._bar is not None:
+            self._bar.set_postfix(self._counts, refresh=False)
+            self._bar.update()
+        elif self._due():
+            print(self._line(), file=self._stream, flush=True)
+
+    def _line(self) -> str:
+        counts = ", ".join(f"{count:,} {status}" for status, count in sorted(self._counts.items()))
+        return f"{sum(self._counts.values()):,} of {self._total:,} leads, {self._pace():,.1f}/s: {counts}"
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def summary(self, summary: "Summary") -> None:
+        lines = [""]
+        if summary.cause:
+            lines.append(f"Stopped early: {mask(summary.cause)}")
+        rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
+        lines.append(f"{rows} read:")
+        for status in Status:
+            if count := summary.counts.get(status):
+                lines.append(f"  {count:>9,}  {status.value:<17} {_MEANINGS[status]}")
+        if summary.reasons:
+            lines.append("Most frequent reasons:")
+            lines += [f"  {count:>9,}  {status}: {code}" for status, code, count in summary.reasons]
+        spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)
+        lines.append(f"Run {summary.run_id}" + (f"; time: {spent}" if spent else ""))
+        print("\n".join(lines), file=self._stream, flush=True)
+        for path in summary.written:
+            print(path)
+        if summary.retry and summary.command != "check":
+            print(f"When the rows are put right: lead-importer retry {summary.written[0]}", file=self._stream, flush=True)
+
+
+class _JsonScreen(_Screen):
+    """One JSON object a line, for log collectors."""
+
+    def _write(self, event: str, **facts: object) -> None:
+        told = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
+        print(json.dumps(told, ensure_ascii=False), file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        self._write("said", text=mask(text))
+
+    def problem(self, text: str) -> None:
+        self._write("problem", text=mask(text))
+
+    def begin(self, total: int) -> None:
+        super().begin(total)
+        self._write("begin", leads=total)
+
+    def step(self, outcome: Outcome) -> None:
+        super().step(outcome)
+        if self._due():
+            self._write("progress", leads=self._total, counts=dict(self._counts), per_second=round(self._pace(), 2))
+
+    def summary(self, summary: "Summary") -> None:
+        self._write(
+            "summary",
+            run_id=summary.run_id,
+            rows=summary.rows,
+            counts=summary.counts,
+            cause=mask(summary.cause) if summary.cause else None,
+            seconds={stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},
+            results=[str(path) for path in summary.written],
+            exit_status=int(summary.exit_status),
+        )
+        for path in summary.written:
+            print(path)
