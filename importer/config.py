@@ -1,405 +1,893 @@
-"""One YAML file → a frozen `Config`; all problems at once, each with its line and column.
+"""One YAML file → a frozen `Config`; all problems at once, each with its line.
 
-The file's short forms (`phone: Phone`, `company: Company`, `seats: {column: Seats}`) all end in the same models, so
-that the other modules see one shape only.
+Attributes are named as the keys of the file (contract, "The config"). Short forms are turned into what they stand for:
+`phone: Phone` is `Phone(columns=("Phone",))`.
 """
 
-import difflib
 import hashlib
+import json
+import os
 import re
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
-from importer.config_file import PlacedYaml, read_yaml, told
+from importer.config_problems import Document, Loc, Scalar, Settings, Wrong, did_you_mean, nearest, read, tell
 from importer.errors import Refused
-from importer.pace import Limit, parse_rate
 from importer.records import RESULT_COLUMNS
 
-Scalar = str | int | float | bool
+DEFAULT_BASE_URL = "https://call.otonistark.com.br/api"
+MAX_CONTACTS = 10
+"""Secondary contacts of one lead that the API takes (api.md, "The call")."""
+
+Constant = str | int | float | bool
 
 
-def _seconds(value: object) -> object:
-    """Read `30s`, `500ms`, `2m`, `1h` or a bare number as seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)\s*", value)
-        if not match:
-            raise ValueError(f"{value!r} is no duration. Right is, for instance, 30s, 500ms, 2m or 1h")
-        return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600}[match[2]]
-    return value
+class Limit(NamedTuple):
+    """At most `count` requests in any `seconds`."""
+
+    count: float
+    seconds: float
 
 
-def _text(value: object) -> object:
-    """Take a column that is called `2026` or `7` as the text it is."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+class Part(NamedTuple):
+    """A piece of a template: text as it stands, or a column's cell."""
+
+    kind: Literal["text", "column"]
+    text: str
 
 
-def _texts(value: object) -> object:
-    return tuple(_text(one) for one in value) if isinstance(value, (list, tuple)) else (_text(value),)
+# Texts → values. Each raises `Wrong`, a ValueError that says what would be right.
 
 
-def _number(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.strip().isdigit() else value
+def parse_duration(value: object) -> float:
+    """Return seconds from `30s`, `2m`, `1h`, `500ms` or a plain number of seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h)?", str(value).strip())
+    if match is None or isinstance(value, bool):
+        raise Wrong("a duration, such as 30s, 2m, 1h or 500ms")
+    units = {"ms": 0.001, "s": 1, "sec": 1, None: 1, "m": 60, "min": 60, "h": 3600}
+    return float(match[1]) * units[match[2]]
 
 
-def _limits(value: object) -> object:
-    if isinstance(value, (list, tuple)):
-        return tuple(limit for one in value for limit in (parse_rate(str(one)) or ()))
-    return value if value is None else parse_rate(str(value))
+_PER = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
+    "d": 86400,
+    "day": 86400,
+}
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-Column = Annotated[str, BeforeValidator(_text)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_texts)]
-CampaignNumber = Annotated[int, BeforeValidator(_number), Field(gt=0)]
+def parse_rate(value: object) -> tuple[Limit, ...]:
+    """Return the limits of `40/s`, `60/min`, a list of such, or {per_second: …, per_day: …}; none for `auto`."""
+    if isinstance(value, str) and value.strip() == "auto":
+        return ()
+    if isinstance(value, Limit):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return tuple(limit for text in value for limit in parse_rate(text))
+    if isinstance(value, Mapping):
+        return tuple(
+            limit for unit, count in value.items() for limit in parse_rate(f"{count}/{str(unit).removeprefix('per_')}")
+        )
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)", str(value).strip())
+    if match is None or match[2] not in _PER or not float(match[1]):
+        raise Wrong("auto, or a number and a unit, such as 40/s, 60/min or 5000/day; several in a list")
+    return (Limit(float(match[1]), float(_PER[match[2]])),)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=False)
+def parse_region(value: object) -> str:
+    """Return a country's two letters in capitals; only those that have phone numbers."""
+    import phonenumbers  # here, since it takes 40 ms that a config without a region need not wait
+
+    code = str(value).strip().upper()
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        meant = "; for the United Kingdom GB" if code == "UK" else ""
+        raise Wrong(f"a country's two letters (ISO 3166), such as US or DE{meant}, or {{column: Country}}")
+    return code
 
 
-class Api(_Model):
-    """The service."""
+def _whole(low: int, high: int | None = None) -> tuple[BeforeValidator, WithJsonSchema]:
+    right = f"a whole number from {low}" + (f" to {high}" if high else "")
 
-    base_url: str | None = Field(None, description="Address of the service; the host alone will do.")
-    key_env: str = Field("OTONISTARK_API_KEY", description="Environment variable that holds the key.")
-    key_file_env: str = Field("OTONISTARK_API_KEY_FILE", description="Environment variable that names a file with the key.")
-    duplicate_texts: Words = Field((), description="Further words by which a refusal is known as a duplicate.")
+    def parse(value: object) -> int:
+        text = str(value).strip()
+        if (
+            isinstance(value, bool)
+            or not re.fullmatch(r"\d{1,15}", text)
+            or not low <= int(text) <= (high or int(text))
+        ):
+            raise Wrong(right)
+        return int(text)
 
-
-class SourceSettings(_Model):
-    """Where in a file the table is."""
-
-    sheet: str | int | None = Field(None, description='Sheet by name or number from 1; "*" for all. Default: the only one with data.')
-    header_row: int | None = Field(None, ge=1, description="Row of the header, as Excel numbers it. Default: found.")
-
-
-class CampaignColumn(_Model):
-    """The campaign from a column."""
-
-    column: Column = Field(description="Column that holds the campaign.")
-    map: dict[Column, CampaignNumber] | None = Field(None, description="Names in the column → campaign numbers.")
+    limits = {"minimum": low} | ({"maximum": high} if high else {})
+    return BeforeValidator(parse), WithJsonSchema({"type": "integer"} | limits)
 
 
-class RegionColumn(_Model):
-    """The country of a number from a column."""
-
-    column: Column = Field(description="Column that holds the country.")
-    map: dict[Column, str] | None = Field(None, description="Names in the column → two-letter country codes.")
-
-
-class Phone(_Model):
-    """Where numbers stand and how they are read."""
-
-    columns: Words = Field(min_length=1, validation_alias=AliasChoices("columns", "column"), description="The first usable one of these columns is taken.")
-    region: str | RegionColumn | None = Field(None, description="Country of numbers without +, as US or DE; or {column: …}.")
-    missing_plus: Literal["refuse", "restore", "national"] = Field("refuse", description="Digits that may be national, or international with the + lost.")
-    several: Literal["refuse", "first"] = Field("refuse", description="Several numbers in one cell: refuse, or take the first usable one.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: object) -> object:
-        return {"columns": value} if isinstance(value, str) else value
+def _yes_or_no(value: object) -> bool:
+    words = {"true": True, "false": False, "yes": True, "no": False}
+    try:
+        return words[str(value).lower()]
+    except KeyError:
+        raise Wrong("true or false") from None
 
 
-class Variable(_Model):
-    """One variable of a lead: from a column, a template of columns, or a constant."""
+def _share(value: object) -> float:
+    try:
+        share = float(str(value))
+    except ValueError:
+        share = 0
+    if not 0 < share <= 1:
+        raise Wrong("a share above 0 and up to 1, such as 0.5")
+    return share
 
-    column: Column | None = Field(None, description="Column that holds the value.")
-    template_text: str | None = Field(None, validation_alias=AliasChoices("template", "template_text"), description="Text with columns in braces.")
-    value: Scalar | None = Field(None, description="A constant.")
-    type: Literal["text", "integer", "number", "boolean", "date", "email"] = Field("text", description="What the value must be.")
-    format: str | None = Field(None, description="How dates are written, as %d/%m/%Y.")
-    map: dict[Column, Scalar] | None = Field(None, description="Values in the column → values that are sent.")
-    default: Scalar | None = Field(None, description="For values that the map lacks.")
-    on_error: Literal["invalid", "drop"] = Field("invalid", description="A value that fails makes the row invalid, or is left out and said so.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: object) -> object:
-        if isinstance(value, (str, int)) and not isinstance(value, bool):
-            text = str(value)
-            return {"template_text": text} if "{" in text else {"column": text}
+def _timeout(seconds: float) -> float:
+    if not seconds:
+        raise Wrong("a duration above 0, such as 30s")
+    return seconds
+
+
+def _several(value: object) -> object:
+    return value if isinstance(value, list | tuple | Mapping) else (value,)
+
+
+def _sheet(value: object) -> str | int:
+    number = value.value if isinstance(value, Scalar) else value
+    if isinstance(value, Mapping | list) or not str(value).strip():
+        raise Wrong('a sheet\'s name, its number from 1, or "*" for all')
+    if isinstance(number, int) and not isinstance(number, bool):
+        if number < 1:
+            raise Wrong('a sheet\'s number from 1, its name, or "*" for all')
+        return number
+    return str(value)
+
+
+def _base_url(value: object) -> str:
+    text = str(value).strip()
+    parts = urlsplit(text)
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("the address carries a password or a query (not shown). Right is the address alone.")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Wrong(f"an address that begins with https:// (or http://), such as {DEFAULT_BASE_URL}")
+    return text
+
+
+def _environment_name(value: object) -> str:
+    text = str(value).strip()
+    looks_random = len(text) >= 32 and re.search(r"\d", text) and re.search(r"[a-z]", text)
+    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) or looks_random:
+        raise ValueError(
+            "what stands here (not shown) is no name of an environment variable. "
+            "Right is the name only, such as OTONISTARK_API_KEY; the key itself never stands in a config."
+        )
+    return text
+
+
+def _beside(value: object, info: ValidationInfo) -> object:
+    """Take a relative path as seen from the config file's folder."""
+    if not isinstance(value, str) or not value.strip():
+        return value if isinstance(value, Path) else _wrong("a file's path")
+    document = (info.context or {}).get("document")
+    path = Path(value.strip()).expanduser()
+    return document.path.parent / path if document else path
+
+
+def _wrong(right: str) -> None:
+    raise Wrong(right)
+
+
+def _template(value: object) -> object:
+    """Parse `{Column} text`; doubled braces stand for themselves."""
+    if not isinstance(value, str):
         return value
+    parts: list[Part] = []
+    for token in re.findall(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+", value):
+        if token in ("{", "}"):
+            raise Wrong("each column in braces, such as {First Name}; for a brace itself write it twice, {{ or }}")
+        if len(token) > 2 and token[0] == "{":
+            parts.append(Part("column", token[1:-1].strip()))
+            continue
+        text = token[0] if token in ("{{", "}}") else token
+        before = parts.pop().text if parts and parts[-1].kind == "text" else ""
+        parts.append(Part("text", before + text))
+    if "{}" in value or not all(part.text for part in parts):
+        raise Wrong("a column's name inside the braces, such as {First Name}")
+    if not any(part.kind == "column" for part in parts):
+        raise Wrong("a template with at least one column in braces; for a constant write {value: …}")
+    return tuple(parts)
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [name for name, value in (("column", self.column), ("template", self.template_text), ("value", self.value)) if value is not None]
-        if len(given) != 1:
-            found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"a variable has one of column, template and value; found {found}")
-        if self.format is not None and self.type != "date":
-            raise ValueError("format goes with type: date only")
-        if self.default is not None and not self.map:
-            raise ValueError("default goes with map only")
-        if self.template_text is not None:
-            _ = self.template
-        return self
 
-    @cached_property
-    def template(self) -> tuple[tuple[Literal["text", "column"], str], ...] | None:
-        """The parts of the template in order; None where the variable is none."""
-        if self.template_text is None:
-            return None
-        parts: list[tuple[Literal["text", "column"], str]] = []
-        try:
-            for text, name, spec, conversion in Formatter().parse(self.template_text):
-                if text:
-                    parts.append(("text", text))
-                if name is not None:
-                    full = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-                    if not full.strip():
-                        raise ValueError("empty braces")
-                    parts.append(("column", full))
-        except ValueError as error:
-            raise ValueError(f"template {self.template_text!r}: the braces don't pair up ({error}). Write {{{{ for a brace itself") from error
-        return tuple(parts)
+def _is_email(text: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", text):
+        raise ValueError
+    return text
+
+
+_WORDS: dict[str, tuple[Callable[[str], Constant], str]] = {
+    "integer": (int, "a whole number, as the variable's type says"),
+    "number": (float, "a number, as the variable's type says"),
+    "boolean": (_yes_or_no, "true or false, as the variable's type says"),
+    "date": (lambda text: date.fromisoformat(text).isoformat(), "a date as 2026-12-31, as the variable's type says"),
+    "email": (_is_email, "an e-mail address, as the variable's type says"),
+}
+
+
+def _constant(value: object, info: ValidationInfo) -> Constant:
+    plain = value.value if isinstance(value, Scalar) else value
+    if not isinstance(plain, Constant) or (isinstance(plain, float) and not abs(plain) < float("inf")):
+        raise Wrong("a text, a number, true or false")
+    read_as, right = _WORDS.get(str(info.data.get("type")), (None, ""))
+    if read_as is None or type(plain) in (int, float) and read_as in (int, float):
+        return plain if read_as is not int else _integral(plain, right)
+    try:
+        return read_as(str(value))
+    except ValueError:
+        raise Wrong(right) from None
+
+
+def _integral(number: Constant, right: str) -> int:
+    if isinstance(number, float) and not number.is_integer():
+        raise Wrong(right)
+    return int(number)
+
+
+def _date_format(text: str) -> str:
+    directives = set(re.findall(r"%[-_0]?([A-Za-z])", text))
+    if not (
+        directives & set("DFxc") or (directives & set("de") and directives & set("mbBh") and directives & set("Yy"))
+    ):
+        guess = (
+            re.sub(r"(?i)d+", "%d", re.sub(r"(?i)m+", "%m", re.sub(r"(?i)y+", "%Y", text))) if "%" not in text else ""
+        )
+        example = guess if all(part in guess for part in ("%d", "%m", "%Y")) else "%d/%m/%Y"
+        raise Wrong(f'day, month and year with percent signs, such as "{example}"')
+    return text
+
+
+def _form(value: object) -> str:
+    return "<block>" if isinstance(value, Mapping | BaseModel) else "<plain>"
+
+
+# The models.
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
+CellTexts = Annotated[
+    tuple[Annotated[str, StringConstraints(strip_whitespace=True)], ...],
+    BeforeValidator(_several),
+    WithJsonSchema(
+        {"type": ["array", "string", "number", "boolean"], "items": {"type": ["string", "number", "boolean"]}}
+    ),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": r"^\d+(\.\d+)?\s*(ms|s|sec|m|min|h)?$",
+            "examples": ["30s", "2m"],
+        }
+    ),
+]
+Rate = Annotated[
+    tuple[Limit, ...],
+    BeforeValidator(parse_rate),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^(auto|\d+(\.\d+)?\s*/\s*[a-z]+)$"},
+                {"type": "array", "items": {"type": "string", "pattern": r"^\d+(\.\d+)?\s*/\s*[a-z]+$"}},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        f"per_{unit}": {"type": "number", "exclusiveMinimum": 0, "description": f"Requests a {unit}."}
+                        for unit in ("second", "minute", "hour", "day")
+                    },
+                },
+            ],
+            "examples": ["auto", "40/s", ["10/s", "5000/day"], {"per_second": 10, "per_day": 5000}],
+        }
+    ),
+]
+YesNo = Annotated[bool, BeforeValidator(_yes_or_no), WithJsonSchema({"type": "boolean"})]
+Count = Annotated[int, *_whole(1)]
+FilePath = Annotated[Path, BeforeValidator(_beside), WithJsonSchema({"type": "string", "minLength": 1})]
+EnvironmentName = Annotated[
+    str, BeforeValidator(_environment_name), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_]\w*$"})
+]
+Value = Annotated[Constant, BeforeValidator(_constant), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+
+
+class Api(Settings):
+    """The service and where its key is found; never the key itself."""
+
+    example = "{base_url: " + DEFAULT_BASE_URL + "}"
+    base_url: Annotated[
+        str, BeforeValidator(_base_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})
+    ] = Field(
+        DEFAULT_BASE_URL, description="Address of the API; the host, …/api and the whole endpoint are understood."
+    )
+    key_env: EnvironmentName = Field("OTONISTARK_API_KEY", description="Environment variable that holds the key.")
+    key_file_env: EnvironmentName = Field(
+        "OTONISTARK_API_KEY_FILE", description="Environment variable that names a file with the key."
+    )
+    duplicate_texts: Texts = Field(
+        (), description="Further texts by which a refusal is recognised as a duplicate.", examples=[["já existe"]]
+    )
+
+
+class Source(Settings):
+    """Where the rows stand in a workbook."""
+
+    example = "{sheet: Leads}"
+    sheet: (
+        Annotated[str | int, BeforeValidator(_sheet), WithJsonSchema({"type": ["string", "integer"], "minimum": 1})]
+        | None
+    ) = Field(
+        None,
+        description='Name, number from 1, or "*" for all. Default: the only sheet with data.',
+        examples=["Leads", 2, "*"],
+    )
+    header_row: Count | None = Field(None, description="Row of the headers, from 1. Default: found.", examples=[1])
+
+
+class CampaignColumn(Settings):
+    """A column that says each row's campaign."""
+
+    example = "{column: Campaign, map: {Spring: 7}}"
+    column: Text = Field(description="Column with the campaign's number, or with a name that `map` knows.")
+    map: Mapping[Text, Count] | None = Field(None, description="Names in the cells → campaign numbers.")
+
+
+class RegionColumn(Settings):
+    """A column that says each row's country."""
+
+    example = "{column: Country}"
+    column: Text = Field(description="Column with the country's two letters, or with a name that `map` knows.")
+    map: Mapping[Text, Annotated[str, BeforeValidator(parse_region)]] | None = Field(
+        None, description="Names in the cells → the countries' two letters (ISO 3166).", examples=[{"Germany": "DE"}]
+    )
+
+
+Region = Annotated[
+    Annotated[
+        str,
+        BeforeValidator(parse_region),
+        WithJsonSchema({"type": "string", "pattern": "^[A-Za-z]{2}$"}),
+        Tag("<plain>"),
+    ]
+    | Annotated[RegionColumn, Tag("<block>")],
+    Discriminator(_form),
+]
+Campaign = Annotated[
+    Annotated[
+        int,
+        *_whole(1),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+$"}]}),
+        Tag("<plain>"),
+    ]
+    | Annotated[CampaignColumn, Tag("<block>")],
+    Discriminator(_form),
+]
+
+
+class Phone(Settings):
+    """Where the lead's number stands and how it is read."""
+
+    example = "{column: Phone, region: US}"
+    short_keys = ("column",)
+    columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="Columns; the first usable number is taken."
+    )
+    region: Region | None = Field(
+        None,
+        description="Country of numbers without +: two letters, or {column: Country}.",
+        examples=["US", {"column": "Country"}],
+    )
+    missing_plus: Literal["refuse", "restore", "national"] = Field(
+        "refuse",
+        description="Digits that may be national, or international with the + lost: refuse, or read them as one.",
+    )
+    several: Literal["refuse", "first"] = Field(
+        "refuse", description="Several numbers in one cell: refuse, or take the first."
+    )
+
+    @classmethod
+    def long(cls, written: Any) -> Any:
+        """Take a bare text, and `column` for `columns`."""
+        if isinstance(written, str):
+            return {"columns": [written]}
+        if not isinstance(written, Mapping):
+            return written
+        if "column" in written and "columns" in written:
+            raise ValueError("both 'column' and 'columns' are given. Keep one of them.")
+        if written.get("column", written.get("columns")) is None:
+            raise ValueError("the column is missing. Right is, for instance, {column: Phone}.")
+        column = {key: _several(written[key]) for key in ("column", "columns") if key in written}
+        if "column" in written and isinstance(written["column"], list | tuple):
+            raise ValueError("'column' is a list; right is a text. For several write columns: [Mobile, Phone].")
+        return {key: value for key, value in written.items() if key not in column} | {"columns": [*column.values()][0]}
+
+
+class Variable(Settings):
+    """One variable: a column, a template of columns or a constant, and how its cells are read."""
+
+    example = "{column: E-mail, type: email}"
+    type: Literal["text", "integer", "number", "boolean", "date", "email"] = Field(
+        "text", description="What the cells hold."
+    )
+    template: Annotated[tuple[Part, ...], BeforeValidator(_template), WithJsonSchema({"type": "string"})] | None = (
+        Field(
+            None,
+            description="Text with columns in braces; literal braces doubled.",
+            examples=["{First Name} {Last Name}"],
+        )
+    )
+    column: Text | None = Field(None, description="The column.", examples=["E-mail"])
+    value: Value | None = Field(None, description="A constant.", examples=["spring-fair"])
+    format: Annotated[Text, AfterValidator(_date_format)] | None = Field(
+        None, description="How dates are written, by strptime; only with type: date.", examples=["%d/%m/%Y"]
+    )
+    map: Mapping[str, Value] | None = Field(
+        None, description="Cells → values.", examples=[{"G": "gold", "S": "silver"}]
+    )
+    default: Value | None = Field(
+        None, description="Instead of a value that fails its type or map.", examples=["basic"]
+    )
+    on_error: Literal["invalid", "drop"] = Field(
+        "invalid", description="A value that fails: the row is invalid, or the variable is dropped and the row says so."
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is made of; none for a constant."""
+        """All columns used, in order, each once."""
         if self.template is not None:
-            return tuple(name for kind, name in self.template if kind == "column")
-        return () if self.column is None else (self.column,)
+            return tuple(dict.fromkeys(part.text for part in self.template if part.kind == "column"))
+        return (self.column,) if self.column is not None else ()
 
-
-class When(_Model):
-    """Rows whose column has one of some values."""
-
-    column: Column = Field(description="Column to look at.")
-    in_: Words = Field((), alias="in", description="Values that count.")
-    not_in: Words = Field((), description="Values that don't.")
+    @classmethod
+    def long(cls, written: Any) -> Any:
+        """Take a bare text: with braces a template, else a column."""
+        if written is None:
+            raise ValueError("nothing stands here. Right is a column, such as Company, or {value: …} for a constant.")
+        if isinstance(written, str):
+            return {"template" if "{" in written or "}" in written else "column": written}
+        if not isinstance(written, Mapping):
+            return written
+        if len(written) == 1 and None in written.values() and not set(written) & set(cls.model_fields):
+            raise ValueError(f'a template needs quotes. Right is "{{{next(iter(written))}}}".')
+        if str(written.get("type")) != "text":
+            return written
+        # A type that is named makes texts of constants; without one, 7 goes out as the number that it is.
+        texts = {key: _as_text(written[key]) for key in ("value", "default") if key in written}
+        mapped = written.get("map")
+        return {**written, **texts} | (
+            {"map": {key: _as_text(value) for key, value in mapped.items()}} if isinstance(mapped, Mapping) else {}
+        )
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _fits_together(self) -> "Variable":
+        sources = [name for name in ("column", "template", "value") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            found = (
+                "neither a column nor a template nor a value"
+                if not sources
+                else " and ".join(map(repr, sources)) + " together"
+            )
+            raise ValueError(f"found {found}; right is one of column, template and value.")
+        useless = [name for name in ("format", "map", "default", "on_error") if name in self.model_fields_set]
+        if self.value is not None and useless:
+            raise ValueError(f"{useless[0]!r} has no effect on a constant. Remove it.")
+        if self.format is not None and (self.type != "date" or self.map is not None):
+            beside = "a map" if self.map is not None else f"type: {self.type}"
+            raise ValueError(
+                f"'format' has no effect beside {beside}; it is for type: date. Remove it, or write type: date."
+            )
+        return self
+
+
+def _as_text(value: Any) -> Any:
+    plain = value.value if isinstance(value, Scalar) else value
+    return str(value) if isinstance(value, Scalar) or type(plain) in (int, float) else value
+
+
+class When(Settings):
+    """A condition on a row's cell; texts are compared exactly, trimmed."""
+
+    example = "{column: Status, in: [New]}"
+    column: Text = Field(description="The column.")
+    in_: CellTexts = Field((), validation_alias="in", description='The cell is one of these; "" is an empty cell.')
+    not_in: CellTexts = Field((), description="The cell is none of these.")
+
+    @model_validator(mode="after")
+    def _has_values(self) -> "When":
         if not self.in_ and not self.not_in:
-            raise ValueError("in: […] is missing: the values that count")
+            raise ValueError(f"no values are given. Right is, for instance, {self.example}.")
         return self
 
 
-Variables = dict[Column, Variable]
+class ContactColumn(Settings):
+    """A secondary contact that stands on the lead's row."""
+
+    example = "{phone: Phone 2, variables: {customer_name: Contact 2}}"
+    phone: Text = Field(description="Column with the contact's number.")
+    region: Region | None = Field(None, description="Country of numbers without +. Default: the lead's.")
+    variables: Mapping[str, Variable] = Field(default_factory=dict, description="The contact's variables.")
+
+    @classmethod
+    def long(cls, written: Any) -> Any:
+        """Take a bare text as the phone's column."""
+        return {"phone": written} if isinstance(written, str) else written
 
 
-class ContactColumn(_Model):
-    """A secondary contact in columns of the lead's own row."""
+class Contacts(Settings):
+    """Secondary contacts: as rows under a key, or in columns of the lead's row."""
 
-    phone: Column = Field(description="Column of the contact's number.")
-    region: str | None = Field(None, description="Country of the contact's number. Default: as for the lead.")
-    variables: Variables = Field(default_factory=dict, description="The contact's variables.")
-
-
-class Contacts(_Model):
-    """Secondary contacts: as rows under a key, or in columns of the same row."""
-
-    group_by: Column | None = Field(None, description="Rows with the same value are one lead, in any order.")
-    primary_when: When | None = Field(None, description="Which row of a group is the primary. Default: the first.")
-    variables: Variables | None = Field(None, description="The contacts' variables. Default: as the lead's.")
-    columns: tuple[ContactColumn, ...] = Field((), max_length=10, description="Contacts in columns of the same row, at most ten.")
-    on_invalid: Literal["hold", "drop"] = Field("hold", description="A contact that can't be sent: hold the whole lead, or drop the contact and say so.")
+    example = "{group_by: Account ID}"
+    group_by: Text | None = Field(None, description="Rows with the same value in this column are one lead.")
+    primary_when: When | None = Field(None, description="Which row of a group is the lead. Default: the first.")
+    variables: Mapping[str, Variable] | None = Field(
+        None, description="Variables of contacts in rows. Default: the lead's."
+    )
+    columns: tuple[ContactColumn, ...] = Field((), description="Contacts on the lead's row, at most ten.")
+    on_invalid: Literal["hold", "drop"] = Field(
+        "hold", description="A contact that can't be sent: hold the whole lead, or drop the contact and say so."
+    )
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if bool(self.group_by) == bool(self.columns):
-            raise ValueError("secondary contacts stand either as rows (group_by) or in columns (columns): give one of the two")
-        if self.columns and (self.primary_when or self.variables):
-            raise ValueError("primary_when and variables go with group_by; contacts in columns have their own variables")
+    def _one_kind(self) -> "Contacts":
+        if self.group_by is None and not self.columns:
+            raise ValueError(
+                "neither 'group_by' nor 'columns' is given. Right is {group_by: Account ID} or {columns: [{phone: Phone 2}]}."
+            )
+        if self.group_by is not None and self.columns:
+            raise ValueError(
+                "both 'group_by' and 'columns' are given. Contacts stand in rows or in columns: keep one of them."
+            )
+        beside = next((name for name in ("primary_when", "variables") if getattr(self, name) is not None), None)
+        if self.columns and beside:
+            raise ValueError(f"{beside!r} belongs to group_by and has no effect beside columns. Remove it.")
+        if len(self.columns) > MAX_CONTACTS:
+            raise ValueError(f"found {len(self.columns)} contacts; a lead can have at most {MAX_CONTACTS}.")
         return self
 
 
-class StopAfter(_Model):
+class StopAfter(Settings):
     """When a run stops instead of burning through the file."""
 
-    unreached: int = Field(5, ge=1, description="Tries for a lead that can't be delivered because the server is not reached.")
+    example = "{same_refusal: 5, timeouts: 3}"
+    same_refusal: Count = Field(
+        5, description="The same systemic refusal (campaign, account, balance) so many times running."
+    )
+    html: Count = Field(5, description="HTML where JSON should be, so many times running.")
+    timeouts: Count = Field(3, description="Time-outs, so many in a row.")
+    rejected_share: Annotated[
+        float, BeforeValidator(_share), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+    ] = Field(0.5, description="More than this share of all leads rejected, looked at after `rejected_after`.")
+    rejected_after: Count = Field(
+        50, description="Leads answered before `rejected_share` counts: the first few say little."
+    )
+    unreached: Count = Field(5, description="Tries for one lead that surely was not sent, with growing pauses.")
+    grace: Duration = Field(30.0, description="How long leads in flight may take to finish after the first signal.")
 
 
-class DeliverySettings(_Model):
+class Delivery(Settings):
     """How leads are sent."""
 
-    limits: tuple[Limit, ...] | None = Field(
-        None, validation_alias=AliasChoices("rate", "limits"), description="auto, or the highest pace as 5/s or 60/min, or a list of such."
+    example = "{rate: auto, concurrency: 8}"
+    rate: Rate = Field((), description="Leads per time: auto (found out), 40/s, 60/min; or several limits.")
+    concurrency: Annotated[int, *_whole(1, 256)] = Field(8, description="Requests in flight at once.")
+    timeout: Annotated[Duration, AfterValidator(_timeout)] = Field(
+        30.0, description="For one request, from connecting to the last byte."
     )
-    concurrency: int = Field(8, ge=1, le=256, description="Most requests in flight at once.")
-    timeout: Seconds = Field(30.0, gt=0, description="Seconds for one request from its first byte to the answer's last.")
-    settle_window: Seconds = Field(15.0, description="Seconds in which a new lead may take to appear in a look-up.")
-    grace: Seconds = Field(30.0, description="Seconds that leads in flight have to finish after a stop.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rate(cls, value: object) -> object:
-        if isinstance(value, dict) and "rate" in value:
-            return value | {"rate": _limits(value["rate"])}
-        return value
+    settle_window: Duration = Field(15.0, description="How long a lead of unknown outcome is looked up.")
+    stop_after: StopAfter = Field(StopAfter(), description="When a run stops by itself.")
+    canary: YesNo = Field(True, description="Send a few leads first and compare what the server stored.")
+    canary_above: Annotated[int, *_whole(0)] = Field(100, description="A canary only for more leads than this.")
 
 
-class ResultSettings(_Model):
-    """The result file."""
+class Result(Settings):
+    """The file that comes back."""
 
-    format: Literal["same", "csv", "xlsx"] = Field("same", description="Same as the input, csv or xlsx.")
+    example = "{format: same}"
+    format: Literal["same", "csv", "xlsx"] = Field("same", description="Kind of the result file; same as the input.")
 
 
-class Config(_Model):
-    """All settings of an import."""
+class Config(Settings):
+    """Everything that a config file says; relative paths in it are seen from its folder."""
 
-    api: Api = Field(default_factory=Api, description="The service.")
-    source: SourceSettings = Field(default_factory=SourceSettings, description="Where in a file the table is.")
-    campaign_id: CampaignNumber | CampaignColumn | None = Field(None, description="Campaign number, or {column: …, map: …}.")
-    phone: Phone = Field(description="Where numbers stand and how they are read.")
-    variables: Variables = Field(default_factory=dict, description="The lead's variables: name → column, template or constant.")
-    secondary_contacts: Contacts | None = Field(None, description="Secondary contacts.")
-    where: When | None = Field(None, description="Rows to import; the others are filtered.")
-    allow_duplicate: bool = Field(False, description="Whether a number may be created again in the same campaign.")
-    suppress: tuple[Path, ...] = Field((), description="Do-not-call lists; paths are relative to this file.")
-    delivery: DeliverySettings = Field(default_factory=DeliverySettings, description="How leads are sent.")
-    result: ResultSettings = Field(default_factory=ResultSettings, description="The result file.")
-    ledger: Path | None = Field(None, description="Where the ledger lies; relative to this file.")
-    file: PlacedYaml | None = Field(None, exclude=True)
+    example = "phone: {column: Phone}"
+    api: Api = Field(Api(), description="The service and where its key is found.")
+    source: Source = Field(Source(), description="Where the rows stand in a workbook.")
+    campaign_id: Campaign | None = Field(
+        None,
+        description="The campaign's number, or the column that says it.",
+        examples=[7, {"column": "Campaign", "map": {"Spring": 7}}],
+    )
+    phone: Phone = Field(
+        description="Where the lead's number stands.", examples=["Phone", {"column": "Phone", "region": "US"}]
+    )
+    variables: Mapping[str, Variable] = Field(
+        default_factory=dict, description="Variables of the campaign's assistant → the columns they come from."
+    )
+    secondary_contacts: Contacts | None = Field(None, description="Further people of a lead.")
+    where: When | None = Field(None, description="Rows to send; others are `filtered`.")
+    allow_duplicate: YesNo = Field(False, description="Create a lead though its number is in the campaign already.")
+    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several)] = Field(
+        (), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
+    )
+    delivery: Delivery = Field(Delivery(), description="How leads are sent.")
+    result: Result = Field(Result(), description="The file that comes back.")
+    ledger: FilePath | None = Field(None, description="The ledger's file. Default: in the user's state folder.")
+
+    _document: Document | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep the places of the file this was loaded from."""
+        self._document = (context or {}).get("document")
+
+    @property
+    def path(self) -> Path | None:
+        """The file this was loaded from; None for the platform's own layout."""
+        return self._document.path if self._document else None
+
+    def where_is(self, loc: Sequence[str | int]) -> str:
+        """Say where a setting stands: "configs/x.yaml, line 12, column 9"; without a file "the config".
+
+        For a setting that the file leaves out: the block where it would stand.
+        """
+        return self._document.at(self._document.place(loc)) if self._document else "the config"
 
     def fingerprint(self) -> str:
-        """Return a hash of what decides which leads there are; delivery and result settings don't."""
-        said = self.model_dump_json(exclude={"delivery", "result", "ledger", "file", "source"}, by_alias=True)
-        return hashlib.sha256(said.encode()).hexdigest()
+        """Return a SHA-256 in hex of what decides which leads are sent where; how fast and into which file is left out.
 
-    def where_is(self, *path: str | int) -> str:
-        """Say where a setting stands, as `configs/x.yaml, line 12, column 3`."""
-        return "the platform's own layout" if self.file is None else self.file.where(path)
+        It depends neither on the order of keys, nor on short forms, nor on the folder where the config lies.
+        """
+        content = self.model_dump(
+            mode="json", exclude={"delivery", "result", "ledger", "suppress"}, exclude_defaults=True
+        )
+        folder = self.path.parent if self.path else Path()
+        content["suppress"] = [Path(os.path.relpath(path, folder)).as_posix() for path in self.suppress]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# What is done with a config.
 
 
 def load(path: Path) -> Config:
-    """Read a config file. Raises `Refused` with every problem at once; a key in it is refused without being shown."""
-    placed = read_yaml(path)
+    """Read a config file; raise one `Refused` with all that is wrong with it, in the order of the file."""
+    document = read(path)
     try:
-        config = Config.model_validate(placed.values)
+        config = Config.model_validate(document.content, context={"document": document}, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise Refused(*told(error, placed, Config)) from None
-    folder = path.resolve().parent
-    return config.model_copy(
-        update={
-            "file": placed,
-            "suppress": tuple(folder / one.expanduser() for one in config.suppress),
-            "ledger": folder / config.ledger.expanduser() if config.ledger else None,
-        }
-    )
-
-
-# Columns.
+        found = tell(document, error.errors(include_url=False), Config)
+        document.refuse([*document.problems, *found])
+        raise AssertionError("a validation error without words") from error
+    document.refuse(document.problems)
+    return config
 
 
 def resolve(columns: Sequence[str], name: str) -> str | None:
-    """Return the column that a name means: exactly, else without regard to case and surrounding space; None if none or several."""
+    """Return the column that `name` means: the exact one, else the only one that differs in case and outer space.
+
+    None where there is none, or where several would do.
+    """
     if name in columns:
         return name
-    folded = name.strip().casefold()
-    found = [column for column in columns if column.strip().casefold() == folded]
-    return found[0] if len(found) == 1 else None
+    alike = _alike(columns, name)
+    return alike[0] if len(alike) == 1 else None
 
 
 def check_columns(config: Config, columns: Sequence[str], table_name: str) -> None:
-    """Raise one `Refused` that names every column of the config which the table lacks."""
-    listed = ", ".join(repr(column) for column in columns)
-    problems = []
-    for path, name in _named_columns(config):
-        if resolve(columns, name) is None:
-            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            problems.append(f"{config.where_is(*path)}: column {name!r} is not in {table_name}.{hint} Columns there: {listed}.")
+    """Raise one `Refused` that names every column of the config that the table lacks, each with its place."""
+    problems = [
+        f"{config.where_is(loc)}: {_lacking(columns, name, table_name)}"
+        for loc, name in column_uses(config)
+        if resolve(columns, name) is None
+    ]
     if problems:
         raise Refused(*dict.fromkeys(problems))
 
 
-def _named_columns(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
-    found: list[tuple[tuple[str | int, ...], str]] = [(("phone",), name) for name in config.phone.columns]
-    if isinstance(config.phone.region, RegionColumn):
-        found.append((("phone", "region"), config.phone.region.column))
-    if isinstance(config.campaign_id, CampaignColumn):
-        found.append((("campaign_id",), config.campaign_id.column))
-    found += _variable_columns(("variables",), config.variables)
-    if config.where is not None:
-        found.append((("where",), config.where.column))
+def column_uses(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Yield each column that the config names, and where."""
+    for number, name in enumerate(config.phone.columns):
+        yield ("phone", "columns", number), name
+    yield from _uses_of(config.phone.region, ("phone", "region"))
+    yield from _uses_of(config.campaign_id, ("campaign_id",))
+    yield from _uses_of(config.variables, ("variables",))
     contacts = config.secondary_contacts
     if contacts is not None:
         if contacts.group_by is not None:
-            found.append((("secondary_contacts", "group_by"), contacts.group_by))
-        if contacts.primary_when is not None:
-            found.append((("secondary_contacts", "primary_when"), contacts.primary_when.column))
-        found += _variable_columns(("secondary_contacts", "variables"), contacts.variables or {})
-        for place, contact in enumerate(contacts.columns):
-            found.append((("secondary_contacts", "columns", place), contact.phone))
-            found += _variable_columns(("secondary_contacts", "columns", place, "variables"), contact.variables)
-    return found
-
-
-def _variable_columns(path: tuple[str | int, ...], variables: Mapping[str, Variable]) -> list[tuple[tuple[str | int, ...], str]]:
-    return [((*path, name), column) for name, variable in variables.items() for column in variable.columns]
-
-
-# The platform's own layout.
-
-_SECONDARY_PHONE = re.compile(r"secondary_phone_(\d+)")
-_SECONDARY_VARIABLE = re.compile(r"secondary_(\d+)_(.+)")
+            yield ("secondary_contacts", "group_by"), contacts.group_by
+        yield from _uses_of(contacts.primary_when, ("secondary_contacts", "primary_when"))
+        yield from _uses_of(contacts.variables, ("secondary_contacts", "variables"))
+        for number, contact in enumerate(contacts.columns):
+            loc = ("secondary_contacts", "columns", number)
+            yield (*loc, "phone"), contact.phone
+            yield from _uses_of(contact.region, (*loc, "region"))
+            yield from _uses_of(contact.variables, (*loc, "variables"))
+    yield from _uses_of(config.where, ("where",))
 
 
 def platform_layout(columns: Sequence[str]) -> Config:
-    """Return the settings for the platform's own column layout (api.md). Raises `Refused` where it is another."""
-    names = {column.strip().casefold(): column for column in columns if column not in RESULT_COLUMNS}
-    if "phone_number" not in names:
-        near = difflib.get_close_matches("phone_number", list(names), n=1)
-        raise Refused(
-            f"no column 'phone_number'{f' (did you mean {names[near[0]]!r}?)' if near else ''}. Without a config the platform's own layout is read: "
-            "phone_number, variables, secondary_phone_1 to secondary_phone_10, secondary_1_<variable>. "
-            f"Columns here: {', '.join(repr(column) for column in columns)}. Rename them, or write a config and give it with -c."
-        )
-    variables: dict[str, Any] = {}
-    contacts: dict[int, dict[str, Any]] = {}
-    loose: list[tuple[int, str]] = []
-    for name, column in names.items():
-        if match := _SECONDARY_PHONE.fullmatch(name):
-            contacts.setdefault(int(match[1]), {"variables": {}})["phone"] = column
-        elif match := _SECONDARY_VARIABLE.fullmatch(name):
-            loose.append((int(match[1]), column))
-        elif name != "phone_number":
-            variables[column.strip()] = {"column": column}
-    problems = [f"column {column!r}: there is no column 'secondary_phone_{number}' with that contact's number." for number, column in loose if number not in contacts]
-    problems += [f"column 'secondary_phone_{number}': contacts are numbered from 1 to 10." for number in contacts if not 1 <= number <= 10]
-    if problems:
-        raise Refused(*problems)
-    for number, column in loose:
-        variable = _SECONDARY_VARIABLE.fullmatch(column.strip().casefold())
-        assert variable is not None
-        contacts[number]["variables"][column.strip()[-len(variable[2]) :]] = {"column": column}
-    settings: dict[str, Any] = {"phone": {"columns": [names["phone_number"]]}, "variables": variables}
-    if contacts:
-        settings["secondary_contacts"] = {"columns": [contact for _, contact in sorted(contacts.items())]}
-    return Config.model_validate(settings)
+    """Return the config for a table in the platform's own layout: `phone_number`, variables, `secondary_…`.
+
+    Columns without a name and those that result files add are left alone. A column `campaign_id` says the campaign.
+    """
+    layout = _Layout(columns)
+    for column in columns:
+        layout.take(column)
+    return layout.config()
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the file as people write it, short forms included."""
-    made = Config.model_json_schema(by_alias=True)
-    made["properties"].pop("file", None)
-    definitions = made["$defs"]
-    definitions.pop("PlacedYaml", None)
-    definitions["Variable"] = _with_short(definitions["Variable"], {"type": ["string", "integer"]}, "A column, or a template with columns in braces.")
-    definitions["Variable"]["anyOf"][1]["properties"]["template"] = definitions["Variable"]["anyOf"][1]["properties"].pop("template_text", None) or definitions["Variable"]["anyOf"][1]["properties"]["template"]
-    phone = definitions["Phone"]
-    phone["properties"]["columns"] = {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "The first usable one of these columns is taken."}
-    phone["properties"]["column"] = {"type": "string", "description": "The column that holds the number."}
-    phone["required"] = []
-    phone["oneOf"] = [{"required": ["column"]}, {"required": ["columns"]}]
-    definitions["Phone"] = _with_short(phone, {"type": "string"}, "The column that holds the number.")
-    delivery = definitions["DeliverySettings"]["properties"]
-    delivery.pop("limits", None)
-    rate = {"type": "string", "pattern": r"^(auto|\d+(\.\d+)?/(s|min|h|d))$"}
-    delivery["rate"] = {"anyOf": [rate, {"type": "array", "items": rate}], "description": "auto, or the highest pace as 5/s or 60/min, or a list of such."}
-    for name in ("timeout", "settle_window", "grace"):
-        delivery[name] = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|min|h)$"}], "description": delivery[name]["description"]}
-    definitions.pop("Limit", None)
-    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return made
+    found = Config.model_json_schema(by_alias=True, mode="validation")
+    models = found["$defs"]
+    for model in (Phone, Variable, ContactColumn):
+        short = {"type": "string", "minLength": 1, "description": "Short for the column alone."}
+        models[model.__name__] = {
+            "anyOf": [short, models[model.__name__]],
+            "description": models[model.__name__]["description"],
+        }
+    phone = models["Phone"]["anyOf"][1]
+    phone["properties"] = {
+        "column": {"type": "string", "description": "The column; for several write columns."}
+    } | phone["properties"]
+    phone["oneOf"] = [{"required": [key]} for key in ("column", "columns")]
+    del phone["required"]
+    _tidy(found)
+    models["Delivery"]["properties"]["rate"]["default"] = "auto"
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Config of lead-importer",
+        **{key: value for key, value in found.items() if key != "title"},
+    }
 
 
-def _with_short(full: dict[str, Any], short: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"anyOf": [{**short, "description": description}, full]}
+def _uses_of(setting: object, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    if isinstance(setting, RegionColumn | CampaignColumn | When):
+        yield (*loc, "column"), setting.column
+    elif isinstance(setting, Mapping):
+        for name, variable in setting.items():
+            for column in variable.columns:
+                yield (*loc, name, "template" if variable.template else "column"), column
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip(" \t\r\n\xa0\u200b\u2060\ufeff").strip().casefold()
+
+
+def _alike(columns: Iterable[str], name: str) -> list[str]:
+    return [column for column in columns if _folded(column) == _folded(name)]
+
+
+def _lacking(columns: Sequence[str], name: str, table_name: str) -> str:
+    alike = _alike(columns, name)
+    if alike:
+        return f"column {name!r} may be {' or '.join(map(repr, alike))} of {table_name}. Write one of them exactly."
+    if not columns:
+        return f"{table_name} has no columns, so no {name!r}."
+    return f"{table_name} has no column {name!r}{did_you_mean(name, columns)} Columns there: {_listed(columns)}."
+
+
+def _listed(columns: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, columns[:50]))
+    return shown if len(columns) <= 50 else f"{shown} and {len(columns) - 50} more"
+
+
+class _Layout:
+    """Columns of the platform's own layout, sorted by what they are for."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._phone = resolve(columns, "phone_number")
+        self._campaign: CampaignColumn | None = None
+        self._variables: dict[str, Variable] = {}
+        self._contact_phones: dict[int, str] = {}
+        self._contact_variables: dict[int, dict[str, Variable]] = {}
+        self._problems: list[str] = []
+
+    def take(self, column: str) -> None:
+        name = _folded(column)
+        if not name or column == self._phone or name in RESULT_COLUMNS:
+            return
+        contact = re.fullmatch(r"secondary_(?:phone_(\d+)|(\d+)_(.+))", name, re.DOTALL)
+        if name == "campaign_id":
+            self._campaign = CampaignColumn(column=column)
+        elif contact is None:
+            self._variable(self._variables, column.strip(), column)
+        elif not 1 <= (number := int(contact[1] or contact[2])) <= MAX_CONTACTS:
+            self._problems.append(
+                f"column {column!r}: there is no contact {number}; right is 1 to {MAX_CONTACTS}. Rename or remove it."
+            )
+        elif contact[1]:
+            other = self._contact_phones.setdefault(number, column)
+            if other != column:
+                self._problems.append(
+                    f"columns {other!r} and {column!r} are both the number of contact {number}. Remove one of them."
+                )
+        else:
+            variable = column.strip()[-len(contact[3]) :]
+            self._variable(self._contact_variables.setdefault(number, {}), variable, column)
+
+    def _variable(self, variables: dict[str, Variable], name: str, column: str) -> None:
+        if name in variables:
+            self._problems.append(
+                f"columns {variables[name].column!r} and {column!r} are both the variable {name!r}. Remove one of them."
+            )
+        variables[name] = Variable(column=column)
+
+    def config(self) -> Config:
+        if self._phone is None:
+            self._problems.insert(0, self._without_phone())
+        for number in sorted(self._contact_variables.keys() - self._contact_phones.keys()):
+            column = next(iter(self._contact_variables[number].values())).column
+            self._problems.append(
+                f"column {column!r} belongs to contact {number}, but there is no column 'secondary_phone_{number}'. Add it, or rename the column."
+            )
+        if self._problems:
+            raise Refused(*self._problems)
+        contacts = tuple(
+            ContactColumn(phone=column, variables=self._contact_variables.get(number, {}))
+            for number, column in sorted(self._contact_phones.items())
+        )
+        return Config(
+            phone=Phone(columns=(str(self._phone),)),
+            campaign_id=self._campaign,
+            variables=self._variables,
+            secondary_contacts=Contacts(columns=contacts) if contacts else None,
+        )
+
+    def _without_phone(self) -> str:
+        alike = _alike(self._columns, "phone_number")
+        if alike:
+            return f"columns {' and '.join(map(repr, alike))} may both be 'phone_number'. Remove one of them."
+        meant = nearest("phone_number", self._columns) or nearest("phone", self._columns)
+        hint = f"; did you mean {meant!r}?" if meant else "."
+        return (
+            f"there is no column 'phone_number'{hint} Columns there: {_listed(self._columns) or 'none'}. Without a config the "
+            "platform's own layout is read; for other columns write a config and name it with -c."
+        )
+
+
+def _tidy(node: Any) -> None:
+    """Drop from a schema what says nothing to its readers: generated titles, defaults that are whole blocks."""
+    if isinstance(node, list):
+        for item in node:
+            _tidy(item)
+    if isinstance(node, dict):
+        if isinstance(node.get("title"), str):
+            del node["title"]
+        if "default" in node and isinstance(node["default"], dict | list | None):
+            del node["default"]
+        for item in node.values():
+            _tidy(item)

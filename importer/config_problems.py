@@ -97,7 +97,9 @@ class Document:
         for step in loc:
             if str(step).startswith("<"):  # the tag of a union, which is in no file
                 continue
-            found = next((name for name in (step, {"columns": "column"}.get(str(step))) if (*path, name) in self.places), None)
+            found = next(
+                (name for name in (step, {"columns": "column"}.get(str(step))) if (*path, name) in self.places), None
+            )
             if found is None:
                 break
             path = (*path, found)
@@ -164,7 +166,9 @@ def show(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def tell(document: Document, errors: Iterable[ErrorDetails], model: type[Settings]) -> list[tuple[tuple[int, int], str]]:
+def tell(
+    document: Document, errors: Iterable[ErrorDetails], model: type[Settings]
+) -> list[tuple[tuple[int, int], str]]:
     """Put what the models found into words, each with its place."""
     return [
         _told(document, error, model)
@@ -195,11 +199,15 @@ def _told(document: Document, error: ErrorDetails, root: type[Settings]) -> tupl
     if kind == "extra_forbidden":
         model, key = _model_at(root, loc[:-1]), str(loc[-1])
         near = did_you_mean(key, model.keys())
-        return document.key_places.get(found, document.place(found)), f"unknown key {key!r}{near} Known keys here: {', '.join(model.keys())}."
+        return document.key_places.get(
+            found, document.place(found)
+        ), f"unknown key {key!r}{near} Known keys here: {', '.join(model.keys())}."
     name = ".".join(str(step) for step in found if isinstance(step, str))
     if kind == "missing":
         inside = f" in {name}" if name else ""
-        return document.place(found), f"{str(loc[-1])!r} is missing{inside}. Right is, for instance, {_model_at(root, loc[:-1]).example}."
+        return document.place(
+            found
+        ), f"{str(loc[-1])!r} is missing{inside}. Right is, for instance, {_model_at(root, loc[:-1]).example}."
     cause = error.get("ctx", {}).get("error")
     if kind == "value_error" and not isinstance(cause, Wrong):
         return document.place(found), f"{name}: {cause}"
@@ -254,18 +262,32 @@ def _decoded(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Refused(f"{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8. Save the file again as UTF-8.") from None
+        raise Refused(
+            f"{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8. Save the file again as UTF-8."
+        ) from None
 
 
 #: Part of what the parser says → what people made it say it.
 _PARSER_WORDS = (
     (r"'\\t'", "a tab stands here; YAML takes spaces only. Replace it by spaces."),
-    ("mapping values are not allowed", "a second ': ' in one line, or a wrong indentation. Put a text with a colon in quotes."),
-    ("undefined alias|scanning an alias|alphabetic or numeric", "a text that starts with * or & needs quotes, such as \"*\"."),
+    (
+        "mapping values are not allowed",
+        "a second ': ' in one line, or a wrong indentation. Put a text with a colon in quotes.",
+    ),
+    (
+        "undefined alias|scanning an alias|alphabetic or numeric",
+        'a text that starts with * or & needs quotes, such as "*".',
+    ),
     ("cannot start any token", "a text that starts with this character needs quotes."),
     ("could not find expected ':'", "the line before has no ':' after its key. Right is key: value."),
-    ("found '{'|found '<scalar>'", "something stands after the end of a value. Put a text with braces or quotes in quotes, such as \"{First Name} {Last Name}\"."),
-    ("expected <block end>", "the indentation fits no line above. Give the keys of one block the same number of spaces."),
+    (
+        "found '{'|found '<scalar>'",
+        'something stands after the end of a value. Put a text with braces or quotes in quotes, such as "{First Name} {Last Name}".',
+    ),
+    (
+        "expected <block end>",
+        "the indentation fits no line above. Give the keys of one block the same number of spaces.",
+    ),
     ("expected ',' or", "a bracket or brace is not closed, or a comma is missing."),
     ("end of stream|document separator", "a quote is not closed."),
     ("unknown escape", "a backslash in double quotes begins an escape. Use single quotes instead."),
@@ -279,12 +301,16 @@ def _parse(document: Document, text: str) -> Node | None:
     except ReaderError as error:
         before = text[: error.position]
         place = (before.count("\n") + 1, error.position - before.rfind("\n"))
-        raise Refused(f"{document.at(place)}: the invisible character {text[error.position]!r} can't stand in YAML. Remove it.") from None
+        raise Refused(
+            f"{document.at(place)}: the invisible character {text[error.position]!r} can't stand in YAML. Remove it."
+        ) from None
     except (YAMLError, RecursionError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         place = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
         said = f"{getattr(error, 'context', '')} {getattr(error, 'problem', None) or type(error).__name__}"
-        words = next((words for pattern, words in _PARSER_WORDS if re.search(pattern, said)), "this is no YAML that can be read.")
+        words = next(
+            (words for pattern, words in _PARSER_WORDS if re.search(pattern, said)), "this is no YAML that can be read."
+        )
         raise Refused(hide_keys(f"{document.at(place)}: {words}")) from None
 
 
@@ -300,7 +326,9 @@ class _Walk:
         for key_node, value_node in node.value:
             place = _start(key_node)
             if not isinstance(key_node, ScalarNode):
-                self._problem(place, "a mapping or list stands where a key should; a text with braces or brackets needs quotes.")
+                self._problem(
+                    place, "a mapping or list stands where a key should; a text with braces or brackets needs quotes."
+                )
                 continue
             key = str(key_node.value)
             if _KEY_VALUE.search(key):
@@ -308,7 +336,9 @@ class _Walk:
                 continue
             if key in content:
                 first = self._document.key_places[*path, key][0]
-                self._problem(place, f"{key!r} stands here a second time; the first is in line {first}. Keep one of them.")
+                self._problem(
+                    place, f"{key!r} stands here a second time; the first is in line {first}. Keep one of them."
+                )
                 continue
             self._document.key_places[*path, key] = place
             content[key] = self._value(value_node, (*path, key), place)
@@ -317,12 +347,16 @@ class _Walk:
     def _value(self, node: Node, path: Loc, key_place: tuple[int, int]) -> Any:
         self._nodes += 1
         if len(path) > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise Refused(f"{self._document.at(key_place)}: the settings are nested too deep or repeat each other by aliases.")
+            raise Refused(
+                f"{self._document.at(key_place)}: the settings are nested too deep or repeat each other by aliases."
+            )
         self._document.places[path] = key_place
         name = str(path[-1])
         if name.lower().translate({95: None, 45: None, 32: None}) in _KEY_NAMES and not _OWN_NAMES & set(path[:-1]):
             dotted = ".".join(str(step) for step in path)
-            return self._withhold(key_place, path, f"a key or password does not belong in a config ({dotted}, not shown).")
+            return self._withhold(
+                key_place, path, f"a key or password does not belong in a config ({dotted}, not shown)."
+            )
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):

@@ -52,11 +52,17 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
     return user, previous
 
 
-def with_followers(made: Plan, outcomes: Mapping[Place, Outcome], rows: Mapping[Place, int]) -> dict[Place, Outcome]:
+def with_followers(made: Plan, outcomes: Mapping[Place, Outcome], otherwise: Outcome, works: Sequence[Work]) -> dict[Place, Outcome]:
     """Give a later row with an earlier row's number its status (contract, "duplicate"); return all outcomes."""
     told = dict(outcomes)
+    sent = set(made.to_send)
+    rows = {
+        (number, lead): row
+        for number, work in enumerate(works)
+        for lead, row in (work.grouped.leads.select("lead", "row").iter_rows() if made.repeats.follows else ())
+    }
     for place, earlier in made.repeats.follows.items():
-        first = told.get(earlier)
+        first = told.get(earlier, otherwise if earlier in sent else None)
         status = Status.INVALID if first is None else first.status
         done = status in (Status.CREATED, Status.ALREADY_IMPORTED, Status.DUPLICATE)
         only_here = made.repeats.only_here.get(place, ())
@@ -250,3 +256,18 @@ def exit_status(results: Sequence[pl.DataFrame], *, left_out: bool) -> set[ExitS
     if left_out:
         found.add(ExitStatus.SOME_ROWS_ARE_NOT)
     return found
+
+
+def reasons(frames: Sequence[pl.DataFrame]) -> list[tuple[str, str, int]]:
+    """Return the commonest (status, code, rows) of what is not done, at most eight."""
+    bad = pl.concat([frame.select("import_status", "import_error_code") for frame in frames]).filter(
+        ~pl.col("import_status").is_in([status.value for status in _GOOD]) & pl.col("import_error_code").is_not_null()
+    )
+    counts = bad.group_by("import_status", "import_error_code").len().sort("len", "import_error_code", descending=[True, False])
+    return list(counts.head(8).iter_rows())
+
+
+def retriable(frames: Sequence[pl.DataFrame]) -> bool:
+    """Tell whether `retry` has something to do."""
+    again = [Status.INVALID.value, Status.REJECTED.value, Status.FAILED.value]
+    return any(frame["import_status"].is_in(again).any() for frame in frames)
