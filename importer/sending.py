@@ -9,10 +9,9 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -21,12 +20,12 @@ import anyio
 import polars as pl
 
 from importer.api import Service, normalise_address
-from importer.config import Config
+from importer.config import Config, parse_rate
 from importer.deliver import Delivery, Planned, Stop
 from importer.errors import ExitStatus, Refused, Stopped
 from importer.ledger import Hashes, Ledger
 from importer.machine import api_key, ledger_path, sole_sender
-from importer.pace import Learned, Pacer, parse_rate
+from importer.pace import Learned, Limit, Pacer
 from importer.plan import Place, Plan, Work, plan, planned
 from importer.records import Outcome, Status
 
@@ -129,11 +128,13 @@ class _Session:
         ledger = self.held_open.enter_context(Ledger(where))
         return anyio.run(self._online, base, key, ledger, limits, backend_options={"use_uvloop": _has_uvloop()})
 
-    def _limits(self) -> object:
+    def _limits(self) -> tuple[Limit, ...] | None:
+        """Return the limits that were set; None where the pace is to be found."""
         try:
-            return parse_rate(self.request.rate) if self.request.rate else self.config.delivery.limits
+            rates = parse_rate(self.request.rate) if self.request.rate else self.config.delivery.rate
         except ValueError as error:
             raise Refused(f"--rate {self.request.rate}: {error}") from error
+        return tuple(_whole(rate.count, rate.seconds) for rate in rates) or None
 
     def _sandbox(self) -> tuple[str, str, Path]:
         from importer.sandbox import Options, Sandbox
@@ -143,7 +144,7 @@ class _Session:
         self.screen.say(f"Rehearsing against a sandbox at {box.url}: nobody is called, and its lead IDs exist nowhere else.")
         return normalise_address(box.url), "sandbox", Path(folder) / "ledger.sqlite3"
 
-    async def _online(self, base: str, key: str, ledger: Ledger, limits: object) -> Sent:
+    async def _online(self, base: str, key: str, ledger: Ledger, limits: tuple[Limit, ...] | None) -> Sent:
         delivery = self.config.delivery
         self.concurrency = self.request.concurrency or delivery.concurrency
         async with Service(
@@ -234,10 +235,10 @@ class _Session:
     # The delivery.
 
     async def _deliver(
-        self, service: Service, ledger: Ledger, hashes: Hashes, made: Plan, *, address: str, base: str, limits: object
+        self, service: Service, ledger: Ledger, hashes: Hashes, made: Plan, *, address: str, base: str, limits: tuple[Limit, ...] | None
     ) -> Sent:
         learned = ledger.facts(base).get("pace")
-        pacer = Pacer(limits, learned=Learned(**learned) if learned else None, now=time.monotonic())  # type: ignore[arg-type]
+        pacer = Pacer(limits, learned=Learned(**learned) if learned else None, now=time.monotonic())
         stop = Stop()
         delivery = Delivery(
             service,
@@ -247,7 +248,7 @@ class _Session:
             address=address,
             run_id=self.run_id,
             concurrency=self.concurrency,
-            grace=self.config.delivery.grace,
+            grace=self.config.delivery.stop_after.grace,
             stop=stop,
             report=self._report,
             announce=self.screen.say,
@@ -328,6 +329,11 @@ class _Session:
         )
 
 
+def _whole(count: float, seconds: float) -> Limit:
+    """Return a limit of whole requests: half a request a second is one in two."""
+    return Limit(int(count), seconds) if count >= 1 else Limit(1, seconds / count)
+
+
 def _leave(status: int) -> None:
     import os
 
@@ -357,5 +363,3 @@ def _has_uvloop() -> bool:
 
     return find_spec("uvloop") is not None
 
-
-_ = (Iterator, datetime, UTC)
