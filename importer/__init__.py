@@ -1,0 +1,19 @@
+"""Gets lead lists from spreadsheets into OtoniStark: no lead twice, no lead lost.
+
+The story of one row, in order:
+
+    cli         takes the command; `screen` is what people see of it
+    pipeline    joins the stages below: the first file to read
+    config      says what the columns mean; `config_problems` says what is wrong with it
+    read        turns a file into text cells: `read_text`, `read_workbook`, and `headers` for their column names
+    mapping     finds phone, campaign and variables in the cells, with `phones` and `emails` for what they are
+    suppress    knows who must not be called
+    group       joins rows to leads with their secondary contacts
+    plan        decides which leads are sent, by what `ledger` knows and by what the file says itself
+    sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service
+    deliver     sends under the ledger, at the `pace` the server allows, through `api`; `answers` judges what came back
+    results     tells every row what became of it
+    write       writes the result file
+
+`records` has the nouns, `errors` what can go wrong, and `sandbox` is a local service for rehearsals.
+"""

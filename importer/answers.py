@@ -14,7 +14,17 @@ from importer.records import Created, Lead, Meaning, Verdict
 
 #: How "the number is there already" sounds, on this platform's brands and in their languages.
 _DUPLICATE = (
-    "already exist", "already been taken", "already taken", "duplicate", "já existe", "ya existe", "existe déjà", "existiert bereits", "bereits vorhanden", "já foi", "duplicad",
+    "already exist",
+    "already been taken",
+    "already taken",
+    "duplicate",
+    "já existe",
+    "ya existe",
+    "existe déjà",
+    "existiert bereits",
+    "bereits vorhanden",
+    "já foi",
+    "duplicad",
 )
 _BALANCE = ("balance", "credit", "saldo", "payment required")
 _CAMPAIGN = ("campaign", "campanha", "campaña", "kampagne")
@@ -41,7 +51,15 @@ def rate_headers(headers: Mapping[str, str]) -> RateHeaders | None:
     return None if limit is None and remaining is None and reset is None else RateHeaders(limit, remaining, reset)
 
 
-def judge(status: int, headers: Mapping[str, str], body: bytes, *, sent: Lead | None, duplicate_texts: Sequence[str] = (), now: datetime) -> Verdict:
+def judge(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    sent: Lead | None,
+    duplicate_texts: Sequence[str] = (),
+    now: datetime,
+) -> Verdict:
     """Tell what an answer to a create means. `headers` have lower-case names."""
     date = _date(headers.get("date"))
     data = _json(body)
@@ -49,47 +67,120 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, *, sent: Lead | 
     told: dict[str, Any] = {"http_status": status, "message": text, "date": date}
     if 300 <= status < 400:
         where = re.sub(r"[?#].*", "", headers.get("location", ""))
-        return Verdict(Meaning.STOP, "redirected", f"the server redirects to {where or 'another page'} instead of answering; a refused key looks like this. Check the key and the address.", systemic="login", http_status=status, date=date)
+        return Verdict(
+            Meaning.STOP,
+            "redirected",
+            f"the server redirects to {where or 'another page'} instead of answering; a refused key looks like this. Check the key and the address.",
+            systemic="login",
+            http_status=status,
+            date=date,
+        )
     if status == 401:
-        return Verdict(Meaning.STOP, "key_refused", f"the server refuses the key: {text}", systemic="key", http_status=status, date=date)
+        return Verdict(
+            Meaning.STOP,
+            "key_refused",
+            f"the server refuses the key: {text}",
+            systemic="key",
+            http_status=status,
+            date=date,
+        )
     if status == 403:
-        return Verdict(Meaning.STOP, "forbidden", f"the server forbids it: {text}. Check the key's rights and the plan.", systemic="account", http_status=status, date=date)
+        return Verdict(
+            Meaning.STOP,
+            "forbidden",
+            f"the server forbids it: {text}. Check the key's rights and the plan.",
+            systemic="account",
+            http_status=status,
+            date=date,
+        )
     if status == 429 or (status == 503 and "retry-after" in headers):
-        return Verdict(Meaning.LATER, f"http_{status}", retry_after=_wait(headers, data, date or now), http_status=status, date=date)
+        return Verdict(
+            Meaning.LATER,
+            f"http_{status}",
+            retry_after=_wait(headers, data, date or now),
+            http_status=status,
+            date=date,
+        )
     if 200 <= status < 300:
         return _success(data, told, sent, date, duplicate_texts)
     if status == 408 or status >= 500 or status < 200:
         html = data is None and b"<" in body[:200]
-        return Verdict(Meaning.AMBIGUOUS, f"http_{status}", f"the server failed ({status}: {text}); the lead may or may not have been created", systemic="html" if html else None, http_status=status, date=date)
+        return Verdict(
+            Meaning.AMBIGUOUS,
+            f"http_{status}",
+            f"the server failed ({status}: {text}); the lead may or may not have been created",
+            systemic="html" if html else None,
+            http_status=status,
+            date=date,
+        )
     return _refusal(status, data, body, text, date, duplicate_texts)
 
 
-def _success(data: Any, told: dict[str, Any], sent: Lead | None, date: datetime | None, duplicate_texts: Sequence[str]) -> Verdict:
+def _success(
+    data: Any, told: dict[str, Any], sent: Lead | None, date: datetime | None, duplicate_texts: Sequence[str]
+) -> Verdict:
     if data is None:
-        return Verdict(Meaning.AMBIGUOUS, "not_json", "the server answered with something that is no JSON; the lead may or may not have been created", systemic="html", http_status=told["http_status"], date=date)
+        return Verdict(
+            Meaning.AMBIGUOUS,
+            "not_json",
+            "the server answered with something that is no JSON; the lead may or may not have been created",
+            systemic="html",
+            http_status=told["http_status"],
+            date=date,
+        )
     whole = data[0] if isinstance(data, list) and data else data
     lead = read_lead(whole.get("data")) if isinstance(whole, dict) else None
     if lead is None:
         if isinstance(whole, dict) and (whole.get("success") is False or whole.get("error")):
             return _refusal(told["http_status"], data, b"", told["message"], date, duplicate_texts)
-        return Verdict(Meaning.AMBIGUOUS, "no_lead_id", f"the server's answer names no lead ID ({told['message']}); the lead may or may not have been created", http_status=told["http_status"], date=date)
+        return Verdict(
+            Meaning.AMBIGUOUS,
+            "no_lead_id",
+            f"the server's answer names no lead ID ({told['message']}); the lead may or may not have been created",
+            http_status=told["http_status"],
+            date=date,
+        )
     if sent is not None and not _same(lead, sent):
-        return Verdict(Meaning.AMBIGUOUS, "other_lead", f"the server answered with another lead ({lead.lead_id}); this one may or may not have been created", http_status=told["http_status"], date=date)
+        return Verdict(
+            Meaning.AMBIGUOUS,
+            "other_lead",
+            f"the server answered with another lead ({lead.lead_id}); this one may or may not have been created",
+            http_status=told["http_status"],
+            date=date,
+        )
     created = when(lead.created_at)
-    if created is not None and created.tzinfo is not None and date is not None and (date - created).total_seconds() > _OLD:
-        return Verdict(Meaning.DUPLICATE, "old_lead", f"the server answered with a lead that it created before, at {lead.created_at}", http_status=told["http_status"], lead=lead, date=date)
+    if (
+        created is not None
+        and created.tzinfo is not None
+        and date is not None
+        and (date - created).total_seconds() > _OLD
+    ):
+        return Verdict(
+            Meaning.DUPLICATE,
+            "old_lead",
+            f"the server answered with a lead that it created before, at {lead.created_at}",
+            http_status=told["http_status"],
+            lead=lead,
+            date=date,
+        )
     return Verdict(Meaning.CREATED, http_status=told["http_status"], lead=lead, date=date)
 
 
-def _refusal(status: int, data: Any, body: bytes, text: str, date: datetime | None, duplicate_texts: Sequence[str]) -> Verdict:
+def _refusal(
+    status: int, data: Any, body: bytes, text: str, date: datetime | None, duplicate_texts: Sequence[str]
+) -> Verdict:
     field = _field(data)
     lowered = text.casefold()
     about_number = field in (None, "phone_number")
-    if (about_number and any(word in lowered for word in (*_DUPLICATE, *(more.casefold() for more in duplicate_texts)))) or (status == 409 and about_number):
+    if (
+        about_number and any(word in lowered for word in (*_DUPLICATE, *(more.casefold() for more in duplicate_texts)))
+    ) or (status == 409 and about_number):
         return Verdict(Meaning.DUPLICATE, "on_server", text, "phone_number", http_status=status, date=date)
     code = data.get("error_code") if isinstance(data, dict) else None
     systemic = _systemic(status, field, lowered, html=data is None and b"<" in body[:200])
-    return Verdict(Meaning.REJECTED, str(code) if code else f"http_{status}", text, field, status, systemic=systemic, date=date)
+    return Verdict(
+        Meaning.REJECTED, str(code) if code else f"http_{status}", text, field, status, systemic=systemic, date=date
+    )
 
 
 def _systemic(status: int, field: str | None, text: str, *, html: bool) -> str | None:
@@ -124,9 +215,11 @@ def read_lead(value: Any) -> Created | None:
     return Created(
         lead_id=str(lead_id).strip(),
         phone=str(value.get("phone_number") or ""),
-        campaign_id=int(campaign) if str(campaign).isdigit() else None,
+        campaign_id=int(str(campaign)) if str(campaign).isdigit() else None,
         variables=variables if isinstance(variables, dict) else None,
-        contacts=tuple(found for one in contacts if (found := read_lead(one)) is not None) if isinstance(contacts, list) else (),
+        contacts=tuple(found for one in contacts if (found := read_lead(one)) is not None)
+        if isinstance(contacts, list)
+        else (),
         status=str(value["status"]) if value.get("status") is not None else None,
         created_at=str(value["created_at"]) if value.get("created_at") is not None else None,
     )
@@ -170,10 +263,18 @@ def _words(data: Any, body: bytes) -> str:
         parts = [str(data[name]) for name in ("message", "error") if isinstance(data.get(name), (str, int))]
         errors = data.get("errors")
         if isinstance(errors, dict):
-            parts += [f"{name}: {' '.join(map(str, said)) if isinstance(said, list) else said}" for name, said in errors.items()]
+            parts += [
+                f"{name}: {' '.join(map(str, said)) if isinstance(said, list) else said}"
+                for name, said in errors.items()
+            ]
         text = "; ".join(parts) or orjson.dumps(data).decode()
     else:
-        text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body[:20_000].decode("utf-8", "replace"), flags=re.DOTALL | re.IGNORECASE)
+        text = re.sub(
+            r"<(script|style).*?</\1>|<[^>]*>",
+            " ",
+            body[:20_000].decode("utf-8", "replace"),
+            flags=re.DOTALL | re.IGNORECASE,
+        )
     text = re.sub(r"\s+", " ", text).strip()
     return text[:_LONGEST_TEXT] or "no words"
 

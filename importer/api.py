@@ -4,7 +4,6 @@ The wire is httpx over aiohttp. A POST is handed to the transport as a ready `ht
 it (redirects, cookies, auth flows) are nothing this API may use.
 """
 
-import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +54,14 @@ def normalise_address(text: str) -> str:
     except ValueError:
         raise Refused(f"address {text!r}: its port is no number. {right}") from None
     host = (parts.hostname or "").lower()
-    if parts.scheme.lower() not in ("http", "https") or not host or parts.username or parts.password or parts.query or parts.fragment:
+    if (
+        parts.scheme.lower() not in ("http", "https")
+        or not host
+        or parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+    ):
         raise Refused(f"address {_bare(parts, host)!r}: this is no address of a service. {right}")
     if parts.scheme.lower() == "http" and not _is_loopback(host):
         raise Refused(f"address {text!r}: the key and people's data would go out unencrypted. Write https://.")
@@ -64,7 +70,9 @@ def normalise_address(text: str) -> str:
         path = path.removesuffix(ending)
     shown = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}[parts.scheme.lower()]
-    return f"{parts.scheme.lower()}://{shown}{f':{port}' if port and port != default else ''}{path.rstrip('/') or '/api'}"
+    return (
+        f"{parts.scheme.lower()}://{shown}{f':{port}' if port and port != default else ''}{path.rstrip('/') or '/api'}"
+    )
 
 
 def _bare(parts: Any, host: str) -> str:
@@ -85,7 +93,9 @@ def payload(lead: Lead) -> bytes:
         f'"allow_dupplicate":{"true" if lead.allow_duplicate else "false"}'
     )
     if lead.contacts:
-        people = ",".join(f'{{"phone_number":"{person.phone}","variables":{person.variables}}}' for person in lead.contacts)
+        people = ",".join(
+            f'{{"phone_number":"{person.phone}","variables":{person.variables}}}' for person in lead.contacts
+        )
         text += f',"secondary_contacts":[{people}]'
     return (text + "}").encode()
 
@@ -119,9 +129,16 @@ class LookupFailed(Exception):
 class Service:
     """The service at one address, with one key. An async context manager; safe for many tasks at once."""
 
-    def __init__(self, address: str, key: str, *, timeout: float, connections: int, duplicate_texts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, address: str, key: str, *, timeout: float, connections: int, duplicate_texts: Sequence[str] = ()
+    ) -> None:
         self._address = address
-        self._headers = {"Authorization": f"Bearer {key}", "Accept": "application/json", "Content-Type": "application/json", "User-Agent": "lead-importer"}
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": "lead-importer",
+        }
         self._timeout = timeout
         self._connections = connections
         self._duplicate_texts = duplicate_texts
@@ -132,14 +149,16 @@ class Service:
         return f"Service({self._address!r})"
 
     async def __aenter__(self) -> Self:
-        tls: ssl.SSLContext = httpx.create_ssl_context()
+        tls = httpx.create_ssl_context()
         connector = aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=30)
         session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
         self._transport = AiohttpTransport(client=session)
         self._url = httpx.URL(f"{self._address}/user/lead")
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._transport.aclose()
 
     # Creating.
@@ -153,7 +172,9 @@ class Service:
         if isinstance(answer, Verdict):
             return Answer(answer, None, seconds)
         status, headers, content = answer
-        verdict = judge(status, headers, content, sent=lead, duplicate_texts=self._duplicate_texts, now=datetime.now(UTC))
+        verdict = judge(
+            status, headers, content, sent=lead, duplicate_texts=self._duplicate_texts, now=datetime.now(UTC)
+        )
         return Answer(verdict, rate_headers(headers), seconds)
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, dict[str, str], bytes] | Verdict:
@@ -206,7 +227,9 @@ class Service:
                 if attempt == 3:
                     if failure.verdict.meaning is Meaning.LATER:
                         return None
-                    raise Stopped(f"{self._address}: the server can't be reached ({failure.verdict.message}). Nothing was sent. Check the address and the network, then run this again.") from None
+                    raise Stopped(
+                        f"{self._address}: the server can't be reached ({failure.verdict.message}). Nothing was sent. Check the address and the network, then run this again."
+                    ) from None
                 await anyio.sleep(min(failure.verdict.retry_after or 0.5 * 2**attempt, 30.0))
         return None
 
@@ -217,7 +240,11 @@ class Service:
             rows = _rows(data, "campaigns")
             if status >= 300 or rows is None:
                 return None
-            found += [Campaign(str(one["id"]), str(one.get("name") or ""), one.get("status")) for one in rows if isinstance(one, dict) and str(one.get("id", "")).isdigit()]
+            found += [
+                Campaign(str(one["id"]), str(one.get("name") or ""), one.get("status"))
+                for one in rows
+                if isinstance(one, dict) and str(one.get("id", "")).isdigit()
+            ]
             if not isinstance(data, dict) or page >= int(data.get("last_page") or 1):
                 return found
         return found
@@ -231,12 +258,20 @@ class Service:
         wanted = digits(phone)
         found: list[Created] = []
         for page in range(1, _MOST_PAGES):
-            status, _, data = await self._get("/user/leads", campaign_id=campaign_id, phone_number=wanted, per_page=_PER_PAGE, page=page)
+            status, _, data = await self._get(
+                "/user/leads", campaign_id=campaign_id, phone_number=wanted, per_page=_PER_PAGE, page=page
+            )
             rows = _rows(data, "leads")
             if status >= 300 or rows is None:
                 return None
-            leads = [lead for row in rows if (lead := read_lead(row)) is not None and lead.campaign_id in (None, campaign_id)]
-            found += [lead for lead in leads if wanted in {digits(lead.phone), *(digits(contact.phone) for contact in lead.contacts)}]
+            leads = [
+                lead for row in rows if (lead := read_lead(row)) is not None and lead.campaign_id in (None, campaign_id)
+            ]
+            found += [
+                lead
+                for lead in leads
+                if wanted in {digits(lead.phone), *(digits(contact.phone) for contact in lead.contacts)}
+            ]
             if not isinstance(data, dict) or page >= int(data.get("last_page") or 1):
                 return found
         return found
@@ -265,5 +300,14 @@ def _no_answer(error: BaseException, timeout: float) -> Verdict:
     if isinstance(cause, _NEVER_SENT):
         return Verdict(Meaning.UNREACHED, "unreached", words)
     if isinstance(error, (TimeoutError, httpx.ReadTimeout)) or isinstance(cause, TimeoutError):
-        return Verdict(Meaning.AMBIGUOUS, "timeout", f"no answer within {timeout:.0f} s; the lead may or may not have been created", systemic="timeout")
-    return Verdict(Meaning.AMBIGUOUS, "connection_lost", f"the connection broke before the answer was complete ({words}); the lead may or may not have been created")
+        return Verdict(
+            Meaning.AMBIGUOUS,
+            "timeout",
+            f"no answer within {timeout:.0f} s; the lead may or may not have been created",
+            systemic="timeout",
+        )
+    return Verdict(
+        Meaning.AMBIGUOUS,
+        "connection_lost",
+        f"the connection broke before the answer was complete ({words}); the lead may or may not have been created",
+    )

@@ -51,21 +51,76 @@ class Includable(StrEnum):
     FILTERED = "filtered"
 
 
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT…", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False)]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="YAML file that maps columns. Without it the platform's own column layout is read.")]
-SandboxFlag = Annotated[bool, typer.Option("--sandbox", help="Import into a throw-away local API: no account, no key, nobody is called.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where the result goes: a file, or a folder for several inputs. Default: beside each input.")]
-Campaign = Annotated[int | None, typer.Option("--campaign", metavar="ID", min=1, help="Campaign number, in place of the config's.")]
-Region = Annotated[str | None, typer.Option("--region", metavar="CC", help="Country of numbers written without +, such as US or DE.")]
-BaseUrl = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="Address of the service, in place of the config's.")]
-Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="Send the first N leads only; the next run goes on.")]
-Rate = Annotated[str | None, typer.Option("--rate", metavar="N/s|N/min|auto", help="Highest pace. auto (the default) finds the server's limit and keeps to it.")]
-Concurrency = Annotated[int | None, typer.Option("--concurrency", metavar="N", min=1, max=256, help="Most requests in flight at once. Default: 8.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before sending. With no terminal nothing is asked anyway.")]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT…", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="YAML file that maps columns. Without it the platform's own column layout is read.",
+    ),
+]
+SandboxFlag = Annotated[
+    bool, typer.Option("--sandbox", help="Import into a throw-away local API: no account, no key, nobody is called.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="PATH",
+        help="Where the result goes: a file, or a folder for several inputs. Default: beside each input.",
+    ),
+]
+Campaign = Annotated[
+    int | None, typer.Option("--campaign", metavar="ID", min=1, help="Campaign number, in place of the config's.")
+]
+Region = Annotated[
+    str | None, typer.Option("--region", metavar="CC", help="Country of numbers written without +, such as US or DE.")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="Address of the service, in place of the config's.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=0, help="Send the first N leads only; the next run goes on.")
+]
+Rate = Annotated[
+    str | None,
+    typer.Option(
+        "--rate",
+        metavar="N/s|N/min|auto",
+        help="Highest pace. auto (the default) finds the server's limit and keeps to it.",
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=1, max=256, help="Most requests in flight at once. Default: 8."),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Don't ask before sending. With no terminal nothing is asked anyway.")
+]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar and no progress lines.")]
-Logs = Annotated[LogFormat, typer.Option("--log-format", help="Talk and progress on stderr as text, or as one JSON object a line.")]
-LedgerFile = Annotated[Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger that knows what was sent. Default: in the user's state folder.")]
-Include = Annotated[list[Includable] | None, typer.Option("--include", metavar="STATUS", help="Send rows of this status too: unknown, duplicate, suppressed or filtered.", show_default=False)]
+Logs = Annotated[
+    LogFormat, typer.Option("--log-format", help="Talk and progress on stderr as text, or as one JSON object a line.")
+]
+LedgerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger", metavar="PATH", help="The ledger that knows what was sent. Default: in the user's state folder."
+    ),
+]
+Include = Annotated[
+    list[Includable] | None,
+    typer.Option(
+        "--include",
+        metavar="STATUS",
+        help="Send rows of this status too: unknown, duplicate, suppressed or filtered.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(epilog=EXIT_STATUS)
@@ -127,7 +182,14 @@ def check(
 
 @app.command(epilog=EXIT_STATUS)
 def retry(
-    results: Annotated[list[str], typer.Argument(metavar="RESULT…", help="Result files, as they are or after you edited, sorted or re-saved them.", show_default=False)],
+    results: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RESULT…",
+            help="Result files, as they are or after you edited, sorted or re-saved them.",
+            show_default=False,
+        ),
+    ],
     config: ConfigFile = None,
     sandbox: SandboxFlag = False,
     out: Out = None,

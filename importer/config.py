@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -30,7 +31,7 @@ from pydantic import (
     model_validator,
 )
 
-from importer.config_problems import Document, Loc, Scalar, Settings, Wrong, did_you_mean, nearest, read, tell
+from importer.config_problems import Document, Loc, Scalar, Settings, WrongValueError, did_you_mean, nearest, read, tell
 from importer.errors import Refused
 from importer.records import RESULT_COLUMNS
 
@@ -41,7 +42,8 @@ MAX_CONTACTS = 10
 Constant = str | int | float | bool
 
 
-class Limit(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Limit:
     """At most `count` requests in any `seconds`."""
 
     count: float
@@ -55,14 +57,14 @@ class Part(NamedTuple):
     text: str
 
 
-# Texts → values. Each raises `Wrong`, a ValueError that says what would be right.
+# Texts → values. Each raises `WrongValueError`, a ValueError that says what would be right.
 
 
 def parse_duration(value: object) -> float:
     """Return seconds from `30s`, `2m`, `1h`, `500ms` or a plain number of seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h)?", str(value).strip())
     if match is None or isinstance(value, bool):
-        raise Wrong("a duration, such as 30s, 2m, 1h or 500ms")
+        raise WrongValueError("a duration, such as 30s, 2m, 1h or 500ms")
     units = {"ms": 0.001, "s": 1, "sec": 1, None: 1, "m": 60, "min": 60, "h": 3600}
     return float(match[1]) * units[match[2]]
 
@@ -95,7 +97,7 @@ def parse_rate(value: object) -> tuple[Limit, ...]:
         )
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)", str(value).strip())
     if match is None or match[2] not in _PER or not float(match[1]):
-        raise Wrong("auto, or a number and a unit, such as 40/s, 60/min or 5000/day; several in a list")
+        raise WrongValueError("auto, or a number and a unit, such as 40/s, 60/min or 5000/day; several in a list")
     return (Limit(float(match[1]), float(_PER[match[2]])),)
 
 
@@ -106,7 +108,7 @@ def parse_region(value: object) -> str:
     code = str(value).strip().upper()
     if code not in phonenumbers.SUPPORTED_REGIONS:
         meant = "; for the United Kingdom GB" if code == "UK" else ""
-        raise Wrong(f"a country's two letters (ISO 3166), such as US or DE{meant}, or {{column: Country}}")
+        raise WrongValueError(f"a country's two letters (ISO 3166), such as US or DE{meant}, or {{column: Country}}")
     return code
 
 
@@ -120,7 +122,7 @@ def _whole(low: int, high: int | None = None) -> tuple[BeforeValidator, WithJson
             or not re.fullmatch(r"\d{1,15}", text)
             or not low <= int(text) <= (high or int(text))
         ):
-            raise Wrong(right)
+            raise WrongValueError(right)
         return int(text)
 
     limits = {"minimum": low} | ({"maximum": high} if high else {})
@@ -132,7 +134,7 @@ def _yes_or_no(value: object) -> bool:
     try:
         return words[str(value).lower()]
     except KeyError:
-        raise Wrong("true or false") from None
+        raise WrongValueError("true or false") from None
 
 
 def _share(value: object) -> float:
@@ -141,13 +143,13 @@ def _share(value: object) -> float:
     except ValueError:
         share = 0
     if not 0 < share <= 1:
-        raise Wrong("a share above 0 and up to 1, such as 0.5")
+        raise WrongValueError("a share above 0 and up to 1, such as 0.5")
     return share
 
 
 def _timeout(seconds: float) -> float:
     if not seconds:
-        raise Wrong("a duration above 0, such as 30s")
+        raise WrongValueError("a duration above 0, such as 30s")
     return seconds
 
 
@@ -158,10 +160,10 @@ def _several(value: object) -> object:
 def _sheet(value: object) -> str | int:
     number = value.value if isinstance(value, Scalar) else value
     if isinstance(value, Mapping | list) or not str(value).strip():
-        raise Wrong('a sheet\'s name, its number from 1, or "*" for all')
+        raise WrongValueError('a sheet\'s name, its number from 1, or "*" for all')
     if isinstance(number, int) and not isinstance(number, bool):
         if number < 1:
-            raise Wrong('a sheet\'s number from 1, its name, or "*" for all')
+            raise WrongValueError('a sheet\'s number from 1, its name, or "*" for all')
         return number
     return str(value)
 
@@ -172,7 +174,7 @@ def _base_url(value: object) -> str:
     if "@" in parts.netloc or parts.query:
         raise ValueError("the address carries a password or a query (not shown). Right is the address alone.")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Wrong(f"an address that begins with https:// (or http://), such as {DEFAULT_BASE_URL}")
+        raise WrongValueError(f"an address that begins with https:// (or http://), such as {DEFAULT_BASE_URL}")
     return text
 
 
@@ -189,15 +191,13 @@ def _environment_name(value: object) -> str:
 
 def _beside(value: object, info: ValidationInfo) -> object:
     """Take a relative path as seen from the config file's folder."""
+    if isinstance(value, Path):
+        return value
     if not isinstance(value, str) or not value.strip():
-        return value if isinstance(value, Path) else _wrong("a file's path")
+        raise WrongValueError("a file's path")
     document = (info.context or {}).get("document")
     path = Path(value.strip()).expanduser()
     return document.path.parent / path if document else path
-
-
-def _wrong(right: str) -> None:
-    raise Wrong(right)
 
 
 def _template(value: object) -> object:
@@ -207,7 +207,9 @@ def _template(value: object) -> object:
     parts: list[Part] = []
     for token in re.findall(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+", value):
         if token in ("{", "}"):
-            raise Wrong("each column in braces, such as {First Name}; for a brace itself write it twice, {{ or }}")
+            raise WrongValueError(
+                "each column in braces, such as {First Name}; for a brace itself write it twice, {{ or }}"
+            )
         if len(token) > 2 and token[0] == "{":
             parts.append(Part("column", token[1:-1].strip()))
             continue
@@ -215,9 +217,9 @@ def _template(value: object) -> object:
         before = parts.pop().text if parts and parts[-1].kind == "text" else ""
         parts.append(Part("text", before + text))
     if "{}" in value or not all(part.text for part in parts):
-        raise Wrong("a column's name inside the braces, such as {First Name}")
+        raise WrongValueError("a column's name inside the braces, such as {First Name}")
     if not any(part.kind == "column" for part in parts):
-        raise Wrong("a template with at least one column in braces; for a constant write {value: …}")
+        raise WrongValueError("a template with at least one column in braces; for a constant write {value: …}")
     return tuple(parts)
 
 
@@ -239,19 +241,19 @@ _WORDS: dict[str, tuple[Callable[[str], Constant], str]] = {
 def _constant(value: object, info: ValidationInfo) -> Constant:
     plain = value.value if isinstance(value, Scalar) else value
     if not isinstance(plain, Constant) or (isinstance(plain, float) and not abs(plain) < float("inf")):
-        raise Wrong("a text, a number, true or false")
+        raise WrongValueError("a text, a number, true or false")
     read_as, right = _WORDS.get(str(info.data.get("type")), (None, ""))
-    if read_as is None or type(plain) in (int, float) and read_as in (int, float):
+    if read_as is None or (type(plain) in (int, float) and read_as in (int, float)):
         return plain if read_as is not int else _integral(plain, right)
     try:
         return read_as(str(value))
     except ValueError:
-        raise Wrong(right) from None
+        raise WrongValueError(right) from None
 
 
 def _integral(number: Constant, right: str) -> int:
     if isinstance(number, float) and not number.is_integer():
-        raise Wrong(right)
+        raise WrongValueError(right)
     return int(number)
 
 
@@ -264,7 +266,7 @@ def _date_format(text: str) -> str:
             re.sub(r"(?i)d+", "%d", re.sub(r"(?i)m+", "%m", re.sub(r"(?i)y+", "%Y", text))) if "%" not in text else ""
         )
         example = guess if all(part in guess for part in ("%d", "%m", "%Y")) else "%d/%m/%Y"
-        raise Wrong(f'day, month and year with percent signs, such as "{example}"')
+        raise WrongValueError(f'day, month and year with percent signs, such as "{example}"')
     return text
 
 
@@ -332,14 +334,19 @@ class Api(Settings):
     base_url: Annotated[
         str, BeforeValidator(_base_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})
     ] = Field(
-        DEFAULT_BASE_URL, description="Address of the API; the host, …/api and the whole endpoint are understood."
+        default=DEFAULT_BASE_URL,
+        description="Address of the API; the host, …/api and the whole endpoint are understood.",
     )
-    key_env: EnvironmentName = Field("OTONISTARK_API_KEY", description="Environment variable that holds the key.")
+    key_env: EnvironmentName = Field(
+        default="OTONISTARK_API_KEY", description="Environment variable that holds the key."
+    )
     key_file_env: EnvironmentName = Field(
-        "OTONISTARK_API_KEY_FILE", description="Environment variable that names a file with the key."
+        default="OTONISTARK_API_KEY_FILE", description="Environment variable that names a file with the key."
     )
     duplicate_texts: Texts = Field(
-        (), description="Further texts by which a refusal is recognised as a duplicate.", examples=[["já existe"]]
+        default=(),
+        description="Further texts by which a refusal is recognised as a duplicate.",
+        examples=[["já existe"]],
     )
 
 
@@ -351,11 +358,13 @@ class Source(Settings):
         Annotated[str | int, BeforeValidator(_sheet), WithJsonSchema({"type": ["string", "integer"], "minimum": 1})]
         | None
     ) = Field(
-        None,
+        default=None,
         description='Name, number from 1, or "*" for all. Default: the only sheet with data.',
         examples=["Leads", 2, "*"],
     )
-    header_row: Count | None = Field(None, description="Row of the headers, from 1. Default: found.", examples=[1])
+    header_row: Count | None = Field(
+        default=None, description="Row of the headers, from 1. Default: found.", examples=[1]
+    )
 
 
 class CampaignColumn(Settings):
@@ -363,7 +372,7 @@ class CampaignColumn(Settings):
 
     example = "{column: Campaign, map: {Spring: 7}}"
     column: Text = Field(description="Column with the campaign's number, or with a name that `map` knows.")
-    map: Mapping[Text, Count] | None = Field(None, description="Names in the cells → campaign numbers.")
+    map: Mapping[Text, Count] | None = Field(default=None, description="Names in the cells → campaign numbers.")
 
 
 class RegionColumn(Settings):
@@ -372,7 +381,9 @@ class RegionColumn(Settings):
     example = "{column: Country}"
     column: Text = Field(description="Column with the country's two letters, or with a name that `map` knows.")
     map: Mapping[Text, Annotated[str, BeforeValidator(parse_region)]] | None = Field(
-        None, description="Names in the cells → the countries' two letters (ISO 3166).", examples=[{"Germany": "DE"}]
+        default=None,
+        description="Names in the cells → the countries' two letters (ISO 3166).",
+        examples=[{"Germany": "DE"}],
     )
 
 
@@ -407,16 +418,16 @@ class Phone(Settings):
         description="Columns; the first usable number is taken."
     )
     region: Region | None = Field(
-        None,
+        default=None,
         description="Country of numbers without +: two letters, or {column: Country}.",
         examples=["US", {"column": "Country"}],
     )
     missing_plus: Literal["refuse", "restore", "national"] = Field(
-        "refuse",
+        default="refuse",
         description="Digits that may be national, or international with the + lost: refuse, or read them as one.",
     )
     several: Literal["refuse", "first"] = Field(
-        "refuse", description="Several numbers in one cell: refuse, or take the first."
+        default="refuse", description="Several numbers in one cell: refuse, or take the first."
     )
 
     @classmethod
@@ -433,7 +444,9 @@ class Phone(Settings):
         column = {key: _several(written[key]) for key in ("column", "columns") if key in written}
         if "column" in written and isinstance(written["column"], list | tuple):
             raise ValueError("'column' is a list; right is a text. For several write columns: [Mobile, Phone].")
-        return {key: value for key, value in written.items() if key not in column} | {"columns": [*column.values()][0]}
+        return {key: value for key, value in written.items() if key not in column} | {
+            "columns": next(iter(column.values()))
+        }
 
 
 class Variable(Settings):
@@ -441,7 +454,7 @@ class Variable(Settings):
 
     example = "{column: E-mail, type: email}"
     type: Literal["text", "integer", "number", "boolean", "date", "email"] = Field(
-        "text", description="What the cells hold."
+        default="text", description="What the cells hold."
     )
     template: Annotated[tuple[Part, ...], BeforeValidator(_template), WithJsonSchema({"type": "string"})] | None = (
         Field(
@@ -450,19 +463,20 @@ class Variable(Settings):
             examples=["{First Name} {Last Name}"],
         )
     )
-    column: Text | None = Field(None, description="The column.", examples=["E-mail"])
-    value: Value | None = Field(None, description="A constant.", examples=["spring-fair"])
+    column: Text | None = Field(default=None, description="The column.", examples=["E-mail"])
+    value: Value | None = Field(default=None, description="A constant.", examples=["spring-fair"])
     format: Annotated[Text, AfterValidator(_date_format)] | None = Field(
-        None, description="How dates are written, by strptime; only with type: date.", examples=["%d/%m/%Y"]
+        default=None, description="How dates are written, by strptime; only with type: date.", examples=["%d/%m/%Y"]
     )
     map: Mapping[str, Value] | None = Field(
-        None, description="Cells → values.", examples=[{"G": "gold", "S": "silver"}]
+        default=None, description="Cells → values.", examples=[{"G": "gold", "S": "silver"}]
     )
     default: Value | None = Field(
-        None, description="Instead of a value that fails its type or map.", examples=["basic"]
+        default=None, description="Instead of a value that fails its type or map.", examples=["basic"]
     )
     on_error: Literal["invalid", "drop"] = Field(
-        "invalid", description="A value that fails: the row is invalid, or the variable is dropped and the row says so."
+        default="invalid",
+        description="A value that fails: the row is invalid, or the variable is dropped and the row says so.",
     )
 
     @property
@@ -523,8 +537,10 @@ class When(Settings):
 
     example = "{column: Status, in: [New]}"
     column: Text = Field(description="The column.")
-    in_: CellTexts = Field((), validation_alias="in", description='The cell is one of these; "" is an empty cell.')
-    not_in: CellTexts = Field((), description="The cell is none of these.")
+    in_: CellTexts = Field(
+        default=(), validation_alias="in", description='The cell is one of these; "" is an empty cell.'
+    )
+    not_in: CellTexts = Field(default=(), description="The cell is none of these.")
 
     @model_validator(mode="after")
     def _has_values(self) -> "When":
@@ -538,7 +554,7 @@ class ContactColumn(Settings):
 
     example = "{phone: Phone 2, variables: {customer_name: Contact 2}}"
     phone: Text = Field(description="Column with the contact's number.")
-    region: Region | None = Field(None, description="Country of numbers without +. Default: the lead's.")
+    region: Region | None = Field(default=None, description="Country of numbers without +. Default: the lead's.")
     variables: Mapping[str, Variable] = Field(default_factory=dict, description="The contact's variables.")
 
     @classmethod
@@ -551,21 +567,22 @@ class Contacts(Settings):
     """Secondary contacts: as rows under a key, or in columns of the lead's row."""
 
     example = "{group_by: Account ID}"
-    group_by: Text | None = Field(None, description="Rows with the same value in this column are one lead.")
-    primary_when: When | None = Field(None, description="Which row of a group is the lead. Default: the first.")
+    group_by: Text | None = Field(default=None, description="Rows with the same value in this column are one lead.")
+    primary_when: When | None = Field(default=None, description="Which row of a group is the lead. Default: the first.")
     variables: Mapping[str, Variable] | None = Field(
-        None, description="Variables of contacts in rows. Default: the lead's."
+        default=None, description="Variables of contacts in rows. Default: the lead's."
     )
-    columns: tuple[ContactColumn, ...] = Field((), description="Contacts on the lead's row, at most ten.")
+    columns: tuple[ContactColumn, ...] = Field(default=(), description="Contacts on the lead's row, at most ten.")
     on_invalid: Literal["hold", "drop"] = Field(
-        "hold", description="A contact that can't be sent: hold the whole lead, or drop the contact and say so."
+        default="hold", description="A contact that can't be sent: hold the whole lead, or drop the contact and say so."
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Contacts":
         if self.group_by is None and not self.columns:
             raise ValueError(
-                "neither 'group_by' nor 'columns' is given. Right is {group_by: Account ID} or {columns: [{phone: Phone 2}]}."
+                "neither 'group_by' nor 'columns' is given. "
+                "Right is {group_by: Account ID} or {columns: [{phone: Phone 2}]}."
             )
         if self.group_by is not None and self.columns:
             raise ValueError(
@@ -584,50 +601,54 @@ class StopAfter(Settings):
 
     example = "{same_refusal: 5, timeouts: 3}"
     same_refusal: Count = Field(
-        5, description="The same systemic refusal (campaign, account, balance) so many times running."
+        default=5, description="The same systemic refusal (campaign, account, balance) so many times running."
     )
-    html: Count = Field(5, description="HTML where JSON should be, so many times running.")
-    timeouts: Count = Field(3, description="Time-outs, so many in a row.")
+    html: Count = Field(default=5, description="HTML where JSON should be, so many times running.")
+    timeouts: Count = Field(default=3, description="Time-outs, so many in a row.")
     rejected_share: Annotated[
         float, BeforeValidator(_share), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
-    ] = Field(0.5, description="More than this share of all leads rejected, looked at after `rejected_after`.")
+    ] = Field(default=0.5, description="More than this share of all leads rejected, looked at after `rejected_after`.")
     rejected_after: Count = Field(
-        50, description="Leads answered before `rejected_share` counts: the first few say little."
+        default=50, description="Leads answered before `rejected_share` counts: the first few say little."
     )
-    unreached: Count = Field(5, description="Tries for one lead that surely was not sent, with growing pauses.")
-    grace: Duration = Field(30.0, description="How long leads in flight may take to finish after the first signal.")
+    unreached: Count = Field(default=5, description="Tries for one lead that surely was not sent, with growing pauses.")
+    grace: Duration = Field(
+        default=30.0, description="How long leads in flight may take to finish after the first signal."
+    )
 
 
 class Delivery(Settings):
     """How leads are sent."""
 
     example = "{rate: auto, concurrency: 8}"
-    rate: Rate = Field((), description="Leads per time: auto (found out), 40/s, 60/min; or several limits.")
-    concurrency: Annotated[int, *_whole(1, 256)] = Field(8, description="Requests in flight at once.")
+    rate: Rate = Field(default=(), description="Leads per time: auto (found out), 40/s, 60/min; or several limits.")
+    concurrency: Annotated[int, *_whole(1, 256)] = Field(default=8, description="Requests in flight at once.")
     timeout: Annotated[Duration, AfterValidator(_timeout)] = Field(
-        30.0, description="For one request, from connecting to the last byte."
+        default=30.0, description="For one request, from connecting to the last byte."
     )
-    settle_window: Duration = Field(15.0, description="How long a lead of unknown outcome is looked up.")
-    stop_after: StopAfter = Field(StopAfter(), description="When a run stops by itself.")
-    canary: YesNo = Field(True, description="Send a few leads first and compare what the server stored.")
-    canary_above: Annotated[int, *_whole(0)] = Field(100, description="A canary only for more leads than this.")
+    settle_window: Duration = Field(default=15.0, description="How long a lead of unknown outcome is looked up.")
+    stop_after: StopAfter = Field(default=StopAfter(), description="When a run stops by itself.")
+    canary: YesNo = Field(default=True, description="Send a few leads first and compare what the server stored.")
+    canary_above: Annotated[int, *_whole(0)] = Field(default=100, description="A canary only for more leads than this.")
 
 
 class Result(Settings):
     """The file that comes back."""
 
     example = "{format: same}"
-    format: Literal["same", "csv", "xlsx"] = Field("same", description="Kind of the result file; same as the input.")
+    format: Literal["same", "csv", "xlsx"] = Field(
+        default="same", description="Kind of the result file; same as the input."
+    )
 
 
 class Config(Settings):
     """Everything that a config file says; relative paths in it are seen from its folder."""
 
     example = "phone: {column: Phone}"
-    api: Api = Field(Api(), description="The service and where its key is found.")
-    source: Source = Field(Source(), description="Where the rows stand in a workbook.")
+    api: Api = Field(default=Api(), description="The service and where its key is found.")
+    source: Source = Field(default=Source(), description="Where the rows stand in a workbook.")
     campaign_id: Campaign | None = Field(
-        None,
+        default=None,
         description="The campaign's number, or the column that says it.",
         examples=[7, {"column": "Campaign", "map": {"Spring": 7}}],
     )
@@ -637,15 +658,17 @@ class Config(Settings):
     variables: Mapping[str, Variable] = Field(
         default_factory=dict, description="Variables of the campaign's assistant → the columns they come from."
     )
-    secondary_contacts: Contacts | None = Field(None, description="Further people of a lead.")
-    where: When | None = Field(None, description="Rows to send; others are `filtered`.")
-    allow_duplicate: YesNo = Field(False, description="Create a lead though its number is in the campaign already.")
-    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several)] = Field(
-        (), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
+    secondary_contacts: Contacts | None = Field(default=None, description="Further people of a lead.")
+    where: When | None = Field(default=None, description="Rows to send; others are `filtered`.")
+    allow_duplicate: YesNo = Field(
+        default=False, description="Create a lead though its number is in the campaign already."
     )
-    delivery: Delivery = Field(Delivery(), description="How leads are sent.")
-    result: Result = Field(Result(), description="The file that comes back.")
-    ledger: FilePath | None = Field(None, description="The ledger's file. Default: in the user's state folder.")
+    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several)] = Field(
+        default=(), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
+    )
+    delivery: Delivery = Field(default=Delivery(), description="How leads are sent.")
+    result: Result = Field(default=Result(), description="The file that comes back.")
+    ledger: FilePath | None = Field(default=None, description="The ledger's file. Default: in the user's state folder.")
 
     _document: Document | None = PrivateAttr(None)
 
@@ -852,7 +875,8 @@ class _Layout:
         for number in sorted(self._contact_variables.keys() - self._contact_phones.keys()):
             column = next(iter(self._contact_variables[number].values())).column
             self._problems.append(
-                f"column {column!r} belongs to contact {number}, but there is no column 'secondary_phone_{number}'. Add it, or rename the column."
+                f"column {column!r} belongs to contact {number}, but there is no column 'secondary_phone_{number}'. "
+                "Add it, or rename the column."
             )
         if self._problems:
             raise Refused(*self._problems)
@@ -874,8 +898,8 @@ class _Layout:
         meant = nearest("phone_number", self._columns) or nearest("phone", self._columns)
         hint = f"; did you mean {meant!r}?" if meant else "."
         return (
-            f"there is no column 'phone_number'{hint} Columns there: {_listed(self._columns) or 'none'}. Without a config the "
-            "platform's own layout is read; for other columns write a config and name it with -c."
+            f"there is no column 'phone_number'{hint} Columns there: {_listed(self._columns) or 'none'}. "
+            "Without a config the platform's own layout is read; for other columns write a config and name it with -c."
         )
 
 

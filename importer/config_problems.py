@@ -25,12 +25,25 @@ Loc = tuple[str | int, ...]
 #: Keys of the service look like `<number>|<random>` (api.md, "The call").
 _KEY_VALUE = re.compile(r"\d+\|[A-Za-z0-9_\-]{8,}")
 _KEY_NAMES = frozenset(
-    "key apikey token apitoken accesstoken authtoken bearer bearertoken secret apisecret password authorization".split()
+    [
+        "key",
+        "apikey",
+        "token",
+        "apitoken",
+        "accesstoken",
+        "authtoken",
+        "bearer",
+        "bearertoken",
+        "secret",
+        "apisecret",
+        "password",
+        "authorization",
+    ]
 )
 #: Below these the names are the user's own, and `token` is a name like any other.
 _OWN_NAMES = frozenset({"variables", "map"})
 
-#: What JSON can carry without loss. Anything else that YAML reads as a number (007, 0x1F, 1_000, .inf) was meant as text.
+#: What JSON can carry without loss. Anything else that YAML reads as a number (007, 0x1F, .inf) was meant as text.
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?P<real>(?:\.\d+)?(?:[eE][+-]?\d{1,2})?)")
 
 #: More is no config but a trap: aliases of aliases grow without bound.
@@ -44,7 +57,7 @@ class Scalar(str):
     value: str | int | float | bool
 
 
-class Wrong(ValueError):
+class WrongValueError(ValueError):
     """A value that can't be taken; its text says what would be right ("a whole number from 1")."""
 
 
@@ -209,16 +222,16 @@ def _told(document: Document, error: ErrorDetails, root: type[Settings]) -> tupl
             found
         ), f"{str(loc[-1])!r} is missing{inside}. Right is, for instance, {_model_at(root, loc[:-1]).example}."
     cause = error.get("ctx", {}).get("error")
-    if kind == "value_error" and not isinstance(cause, Wrong):
+    if kind == "value_error" and not isinstance(cause, WrongValueError):
         return document.place(found), f"{name}: {cause}"
     return document.place(found), f"{name} is {show(error['input'])}; right is {_right(error, _model_at(root, loc))}"
 
 
 def _right(error: ErrorDetails, model: type[Settings]) -> str:
-    kind = error["type"]
-    context = error.get("ctx", {})
+    kind: str = error["type"]
+    context: dict[str, Any] = error.get("ctx", {})
     if kind == "value_error":
-        return f"{context['error']}."
+        return f"{context['error']!s}."
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", context["expected"])
         return ", ".join(options[:-1]) + " or " + options[-1] + did_you_mean(str(error["input"]), options)
@@ -282,7 +295,7 @@ _PARSER_WORDS = (
     ("could not find expected ':'", "the line before has no ':' after its key. Right is key: value."),
     (
         "found '{'|found '<scalar>'",
-        'something stands after the end of a value. Put a text with braces or quotes in quotes, such as "{First Name} {Last Name}".',
+        'something stands after the end of a value. A text with braces needs quotes: "{First Name} {Last Name}".',
     ),
     (
         "expected <block end>",
@@ -377,7 +390,7 @@ class _Walk:
         scalar.value = _VALUES.get(tag, str)(text)
         return scalar
 
-    def _withhold(self, place: tuple[int, int], path: Loc, found: str) -> None:
+    def _withhold(self, place: tuple[int, int], path: Loc, found: str) -> Any:
         self._document.withheld.append(path)
         self._problem(
             place,

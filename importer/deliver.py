@@ -60,7 +60,8 @@ class Stop:
 class Report(Protocol):
     """Told of every lead's outcome as soon as it is known."""
 
-    def __call__(self, planned: Planned, outcome: Outcome) -> None: ...
+    def __call__(self, planned: Planned, outcome: Outcome) -> None:
+        """Take one lead's outcome."""
 
 
 class Delivery:
@@ -153,13 +154,26 @@ class Delivery:
         await self._ledger.intend(
             planned.identity, planned.lead, body, hashes=self._hashes, service=self._address, run_id=self._run_id
         )
-        verdict = Verdict(Meaning.AMBIGUOUS, "cut_off", "the run was stopped while this lead was being sent; it may or may not have been created")
+        verdict = Verdict(
+            Meaning.AMBIGUOUS,
+            "cut_off",
+            "the run was stopped while this lead was being sent; it may or may not have been created",
+        )
         try:
             answer = await self._service.create(body, planned.lead)
             self._listen(answer)
             verdict = answer.verdict
-            if verdict.meaning is Meaning.CREATED and verdict.lead and self._ledger.has_lead_id(self._address, verdict.lead.lead_id):
-                verdict = replace(verdict, meaning=Meaning.DUPLICATE, code="known_lead", message="the server answered with a lead that an earlier row created")
+            if (
+                verdict.meaning is Meaning.CREATED
+                and verdict.lead
+                and self._ledger.has_lead_id(self._address, verdict.lead.lead_id)
+            ):
+                verdict = replace(
+                    verdict,
+                    meaning=Meaning.DUPLICATE,
+                    code="known_lead",
+                    message="the server answered with a lead that an earlier row created",
+                )
                 answer = replace(answer, verdict=verdict)
             return answer
         finally:
@@ -170,7 +184,9 @@ class Delivery:
     async def _record(self, planned: Planned, outcome: Outcome) -> None:
         try:
             await self._ledger.finish(planned.identity, outcome)
-        except LeadImporterError as error:  # what was sent stays said in the result; the intent stays open in the ledger
+        except (
+            LeadImporterError
+        ) as error:  # what was sent stays said in the result; the intent stays open in the ledger
             self._stop.now(str(error))
 
     def _listen(self, answer: Answer) -> None:
@@ -226,7 +242,9 @@ class Delivery:
         )
 
     def _not_sent(self) -> Outcome:
-        return Outcome(Status.NOT_SENT, self._run_id, datetime.now(UTC), code="stopped", message=f"not sent: {self._stop.cause}")
+        return Outcome(
+            Status.NOT_SENT, self._run_id, datetime.now(UTC), code="stopped", message=f"not sent: {self._stop.cause}"
+        )
 
 
 def _contact_ids(lead: Lead, verdict: Verdict) -> tuple[str | None, ...]:

@@ -6,7 +6,7 @@ leads share. Neither promotes, drops or reorders anybody without saying so in th
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -18,6 +18,31 @@ if TYPE_CHECKING:
 
 #: create-lead.txt names no number; api.md: "at most 10 secondary contacts".
 MOST_CONTACTS = 10
+
+_PEOPLE: dict[str, Any] = {
+    "index": pl.UInt32,
+    "slot": pl.UInt8,
+    "row": pl.Int64,
+    "phone": pl.String,
+    "variables": pl.String,
+    "campaign": pl.Int64,
+    "lead": pl.UInt32,
+    "contact": pl.Boolean,
+    "status": pl.String,
+    "code": pl.String,
+    "message": pl.String,
+    "column": pl.String,
+    "phone_column": pl.String,
+}
+_LEADS: dict[str, Any] = {
+    "lead": pl.UInt32,
+    "index": pl.UInt32,
+    "row": pl.Int64,
+    "order": pl.Int64,
+    "phone": pl.String,
+    "campaign": pl.Int64,
+    "status": pl.String,
+}
 
 _FILTERED, _SUPPRESSED, _INVALID = "filtered", "suppressed", "invalid"
 
@@ -39,6 +64,11 @@ class Grouped:
     leads: pl.DataFrame
     empty_keys: int = 0
     """Rows that are leads of their own because their group key is empty."""
+
+    @classmethod
+    def nothing(cls) -> "Grouped":
+        """Return what a table without columns has: no people and no leads."""
+        return cls(pl.DataFrame(schema=_PEOPLE), pl.DataFrame(schema=_LEADS))
 
     def build(self, wanted: Collection[int], *, allow_duplicate: bool, source: str) -> Iterator[tuple[int, Lead]]:
         """Yield the leads named in `wanted` one by one, in order, without holding them all."""
@@ -78,7 +108,9 @@ def group_people(
         order.cast(pl.Int64).gather(mapped.people["index"]).alias("order"),
     )
     people = _leads_by_key(people) if by_key else people.with_columns(lead=pl.col("index"))
-    people = _roles(people, by_key=by_key, flagged=by_key and contacts is not None and contacts.primary_when is not None)
+    people = _roles(
+        people, by_key=by_key, flagged=by_key and contacts is not None and contacts.primary_when is not None
+    )
     people = _own_statuses(people, mapped, suppressed)
     people = _campaigns(people, mapped)
     hold = contacts is None or contacts.on_invalid == "hold"
@@ -86,8 +118,19 @@ def group_people(
     people = _lead_statuses(people, hold=hold)
     return Grouped(
         people=people.select(
-            "index", "slot", "row", "phone", "variables", "campaign", "lead", "contact",
-            "status", "code", "message", "column", "phone_column",
+            "index",
+            "slot",
+            "row",
+            "phone",
+            "variables",
+            "campaign",
+            "lead",
+            "contact",
+            "status",
+            "code",
+            "message",
+            "column",
+            "phone_column",
         ),
         leads=_leads(people),
         empty_keys=people.filter(pl.col("key").is_null() & ~pl.col("blank")).height if by_key else 0,
@@ -95,12 +138,14 @@ def group_people(
 
 
 def _leads_by_key(people: pl.DataFrame) -> pl.DataFrame:
-    """Number the groups in the order of their first rows; an empty key makes a lead of its own."""
+    """Give each group a number, in the order of their first rows; an empty key makes a lead of its own."""
     named = people.with_columns(
         group=pl.when(pl.col("key").is_null()).then(pl.format("row {}", "index")).otherwise("key " + pl.col("key"))
     )
     numbers = named.select("group").unique(maintain_order=True).with_row_index("lead")
-    return named.join(numbers, on="group", how="left", maintain_order="left").with_columns(pl.col("lead").cast(pl.UInt32))
+    return named.join(numbers, on="group", how="left", maintain_order="left").with_columns(
+        pl.col("lead").cast(pl.UInt32)
+    )
 
 
 def _roles(people: pl.DataFrame, *, by_key: bool, flagged: bool) -> pl.DataFrame:
@@ -136,7 +181,11 @@ def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str,
         ]
     )
     people = people.join(found, on=["index", "slot"], how="left", maintain_order="left")
-    lists = pl.col("phone").replace_strict(dict(suppressed), default=None, return_dtype=pl.String) if suppressed else pl.lit(None, pl.String)
+    lists = (
+        pl.col("phone").replace_strict(dict(suppressed), default=None, return_dtype=pl.String)
+        if suppressed
+        else pl.lit(None, pl.String)
+    )
     people = people.with_columns(list_name=lists)
     rules = [
         (pl.col("blank"), _FILTERED, "blank", pl.lit("the row is blank")),
@@ -158,7 +207,9 @@ def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str,
             message = pl.when(when).then(its_message).otherwise(message)
             header = pl.col("phone_column") if its_code == "suppressed" else pl.lit(None, pl.String)
             column = pl.when(when).then(header).otherwise(column)
-    return people.with_columns(status.alias("status"), code.alias("code"), message.alias("message"), column.alias("column"))
+    return people.with_columns(
+        status.alias("status"), code.alias("code"), message.alias("message"), column.alias("column")
+    )
 
 
 def _summed(problems: pl.DataFrame) -> pl.DataFrame:
@@ -179,7 +230,9 @@ def _summed(problems: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _invalidate(people: pl.DataFrame, when: pl.Expr, code: str, message: pl.Expr, column: str | None = None) -> pl.DataFrame:
+def _invalidate(
+    people: pl.DataFrame, when: pl.Expr, code: str, message: pl.Expr, column: str | None = None
+) -> pl.DataFrame:
     """Make people invalid who have no status yet; who is invalid already gets the further reason beside the first."""
     fresh = when & pl.col("status").is_null()
     again = when & (pl.col("status") == _INVALID) & pl.col("code").is_not_null() & (pl.col("code") != code)
@@ -204,7 +257,13 @@ def _campaigns(people: pl.DataFrame, mapped: Mapped) -> pl.DataFrame:
         people,
         differs.fill_null(value=False),
         "group_campaigns_differ",
-        pl.format("row {} has campaign {}, its primary in row {} has campaign {}. One lead has one campaign.", "row", "campaign", row, own),
+        pl.format(
+            "row {} has campaign {}, its primary in row {} has campaign {}. One lead has one campaign.",
+            "row",
+            "campaign",
+            row,
+            own,
+        ),
         header,
     )
     return people.with_columns(campaign=own)
@@ -222,7 +281,11 @@ def _live() -> pl.Expr:
 
 def _place() -> pl.Expr:
     """Say where somebody stands, in words."""
-    return pl.when(pl.col("slot") == 0).then(pl.format("row {}", "row")).otherwise(pl.format("row {} as contact {}", "row", "slot"))
+    return (
+        pl.when(pl.col("slot") == 0)
+        .then(pl.format("row {}", "row"))
+        .otherwise(pl.format("row {} as contact {}", "row", "slot"))
+    )
 
 
 def _same_numbers(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
@@ -263,7 +326,10 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
         people,
         (pl.col("primaries") == 0) & _live(),
         "group_no_primary",
-        pl.format("no row of this group is a primary (rows {}). Mark one as the config's primary_when says.", rows.str.join(", ").over("lead")),
+        pl.format(
+            "no row of this group is a primary (rows {}). Mark one as the config's primary_when says.",
+            rows.str.join(", ").over("lead"),
+        ),
     )
     people = _invalidate(
         people,
@@ -279,7 +345,9 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
         people = people.with_columns(
             status=pl.when(with_primary).then(pl.lit(status)).otherwise("status"),
             code=pl.when(with_primary).then(pl.lit(f"lead_{status}")).otherwise("code"),
-            message=pl.when(with_primary).then(pl.format(f"its primary in row {{}} {words}", "primary_row")).otherwise("message"),
+            message=pl.when(with_primary)
+            .then(pl.format(f"its primary in row {{}} {words}", "primary_row"))
+            .otherwise("message"),
             column=pl.when(with_primary).then(None).otherwise("column"),
         )
     people = _invalidate(
@@ -302,13 +370,19 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
         people,
         (count > MOST_CONTACTS) & pl.col("status").is_null(),
         "group_too_many",
-        pl.format(f"{{}} secondary contacts (rows {{}}); one lead has at most {MOST_CONTACTS}. Split the group.", count, rows.str.join(", ").over("lead")),
+        pl.format(
+            f"{{}} secondary contacts (rows {{}}); one lead has at most {MOST_CONTACTS}. Split the group.",
+            count,
+            rows.str.join(", ").over("lead"),
+        ),
     )
 
 
 def _leads(people: pl.DataFrame) -> pl.DataFrame:
     """Return the leads by their primaries; a group that has none or several is invalid and has no number."""
-    primaries = people.filter(~pl.col("contact") & _single()).select("lead", "index", "row", "order", "phone", "campaign", "status")
+    primaries = people.filter(~pl.col("contact") & _single()).select(
+        "lead", "index", "row", "order", "phone", "campaign", "status"
+    )
     if primaries.height == people["lead"].n_unique():
         return primaries.sort("lead")
     lost = (
@@ -321,7 +395,10 @@ def _leads(people: pl.DataFrame) -> pl.DataFrame:
             pl.lit(None, pl.String).first().alias("phone"),
             pl.lit(None, pl.Int64).first().alias("campaign"),
             # A group with nobody to be called is left out like its rows; else it is invalid as a whole.
-            pl.when((pl.col("status") == _INVALID).any()).then(pl.lit(_INVALID)).otherwise(pl.lit(_FILTERED)).alias("status"),
+            pl.when((pl.col("status") == _INVALID).any())
+            .then(pl.lit(_INVALID))
+            .otherwise(pl.lit(_FILTERED))
+            .alias("status"),
         )
     )
     return pl.concat([primaries, lost.select(primaries.columns)]).sort("lead")
@@ -368,10 +445,14 @@ def find_repeats(tables: list[Grouped]) -> Repeats:
             clash = contacts.get((campaign, phone))
             reason = "its primary's number is a secondary contact of"
             if clash is None:
-                clash = next((primaries[campaign, number] for number in others if (campaign, number) in primaries), None)
+                clash = next(
+                    (primaries[campaign, number] for number in others if (campaign, number) in primaries), None
+                )
                 reason = "a contact's number is the primary of"
             if clash is not None:
-                repeats.swapped[name] = f"{reason} the lead in row {place[clash]}: somebody would be called twice. Put both into one group."
+                repeats.swapped[name] = (
+                    f"{reason} the lead in row {place[clash]}: somebody would be called twice. Put both into one group."
+                )
                 continue
             for number in others:
                 contacts.setdefault((campaign, number), name)
@@ -384,7 +465,9 @@ def _shared_numbers(tables: list[Grouped]) -> pl.DataFrame:
     frames = []
     for number, grouped in enumerate(tables):
         usable = grouped.leads.filter(
-            pl.col("phone").is_not_null() & pl.col("campaign").is_not_null() & (pl.col("status").is_null() | (pl.col("status") == _INVALID))
+            pl.col("phone").is_not_null()
+            & pl.col("campaign").is_not_null()
+            & (pl.col("status").is_null() | (pl.col("status") == _INVALID))
         )
         others = (
             grouped.people.filter(pl.col("contact") & pl.col("status").is_null() & pl.col("phone").is_not_null())
@@ -400,7 +483,9 @@ def _shared_numbers(tables: list[Grouped]) -> pl.DataFrame:
     said = pl.concat(
         [
             leads.select("campaign", "phone", role=pl.lit("primary")),
-            leads.filter(pl.col("others").list.len() > 0).explode("others").select("campaign", phone="others", role=pl.lit("contact")),
+            leads.filter(pl.col("others").list.len() > 0)
+            .explode("others")
+            .select("campaign", phone="others", role=pl.lit("contact")),
         ]
     )
     shared = (
@@ -409,9 +494,12 @@ def _shared_numbers(tables: list[Grouped]) -> pl.DataFrame:
         .filter((pl.col("primaries") > 0) & (pl.col("times") > 1))
         .select("campaign", "phone")
     )
-    through_contact = leads.filter(pl.col("others").list.len() > 0).explode("others").join(
-        shared, left_on=["campaign", "others"], right_on=["campaign", "phone"], how="semi"
-    ).select("table", "lead")
+    through_contact = (
+        leads.filter(pl.col("others").list.len() > 0)
+        .explode("others")
+        .join(shared, left_on=["campaign", "others"], right_on=["campaign", "phone"], how="semi")
+        .select("table", "lead")
+    )
     through_primary = leads.join(shared, on=["campaign", "phone"], how="semi").select("table", "lead")
     wanted = pl.concat([through_contact, through_primary]).unique()
     return leads.join(wanted, on=["table", "lead"], how="semi", maintain_order="left").select(

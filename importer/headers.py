@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 
-
 def letter(place: int) -> str:
     """Return the letter of a column as Excel shows it; `place` from 0."""
     text = ""
@@ -28,7 +27,10 @@ def unique_names(headers: Sequence[str], first_column: int = 0) -> tuple[list[st
             repeated.append(name)
             name = f"{name} ({number})"
         names.append(name)
-    notes = [f"the header {name!r} stands more than once; the later columns are called {name!r} with (2), (3) … behind" for name in dict.fromkeys(repeated)]
+    notes = [
+        f"the header {name!r} stands more than once; the later columns are called {name!r} with (2), (3) … behind"
+        for name in dict.fromkeys(repeated)
+    ]
     return names, notes
 
 

@@ -144,7 +144,10 @@ class Hashes:
 
     def values(self, variables: str) -> dict[str, bytes]:
         """Hash each variable of a person by itself, so that changes can be named."""
-        return {name: self._of(b"value", name.encode(), orjson.dumps(value)) for name, value in orjson.loads(variables).items()}
+        return {
+            name: self._of(b"value", name.encode(), orjson.dumps(value))
+            for name, value in orjson.loads(variables).items()
+        }
 
     def payload(self, payload: bytes) -> bytes:
         """Hash a request body."""
@@ -197,7 +200,9 @@ class Ledger:
         key = secrets.token_bytes(32)
         self._write_key(key)
         self._db.executescript("BEGIN IMMEDIATE;" + _SCHEMA)
-        self._db.executemany("INSERT INTO transitions VALUES (?, ?)", [(old, new) for old, after in TRANSITIONS.items() for new in after])
+        self._db.executemany(
+            "INSERT INTO transitions VALUES (?, ?)", [(old, new) for old, after in TRANSITIONS.items() for new in after]
+        )
         check = Hashes(key, "").payload(b"check")
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", _SCHEMA_VERSION), ("key_check", check)])
         self._db.execute("COMMIT")
@@ -218,7 +223,9 @@ class Ledger:
         try:
             meta = dict(self._db.execute("SELECT name, value FROM meta"))
         except sqlite3.DatabaseError as error:
-            raise Refused(f"ledger {self.path}: this is no ledger of lead-importer ({error}). Name another place with --ledger.") from error
+            raise Refused(
+                f"ledger {self.path}: this is no ledger of lead-importer ({error}). Name another place with --ledger."
+            ) from error
         if meta.get("schema") != _SCHEMA_VERSION:
             raise Refused(
                 f"ledger {self.path}: it was written by another version (layout {meta.get('schema')!r}; this one reads {_SCHEMA_VERSION}). Use that version."
@@ -266,7 +273,7 @@ class Ledger:
             rows = self._db.execute(
                 "SELECT m.number, m.identity, m.position, l.state, l.run_id, l.lead_id, l.code, l.message, l.field,"
                 " l.http_status, l.attempts, l.finished_at"
-                f" FROM members m JOIN leads l USING (identity) WHERE m.number IN ({marks})",  # noqa: S608 - marks only
+                f" FROM members m JOIN leads l USING (identity) WHERE m.number IN ({marks})",  # noqa: S608 - question marks only
                 part,
             )
             for number, *rest in rows:
@@ -276,9 +283,13 @@ class Ledger:
     def members(self, identity: bytes) -> list[Member]:
         """Return the people of a lead, the primary first."""
         values: dict[int, dict[str, bytes]] = {}
-        for position, name, value in self._db.execute("SELECT position, name, value FROM member_values WHERE identity = ?", (identity,)):
+        for position, name, value in self._db.execute(
+            "SELECT position, name, value FROM member_values WHERE identity = ?", (identity,)
+        ):
             values.setdefault(position, {})[name] = value
-        rows = self._db.execute("SELECT position, number, contact_id FROM members WHERE identity = ? ORDER BY position", (identity,))
+        rows = self._db.execute(
+            "SELECT position, number, contact_id FROM members WHERE identity = ? ORDER BY position", (identity,)
+        )
         return [Member(position, number, contact_id, values.get(position, {})) for position, number, contact_id in rows]
 
     def has_lead_id(self, service: str, lead_id: str) -> bool:
@@ -312,9 +323,14 @@ class Ledger:
     def remember(self, address: str, **facts: object) -> None:
         """Keep what was learnt of an address beside what is known already."""
         merged = self.facts(address) | facts
-        self._now("INSERT INTO services VALUES (?, ?) ON CONFLICT DO UPDATE SET facts = excluded.facts", (address, json.dumps(merged)))
+        self._now(
+            "INSERT INTO services VALUES (?, ?) ON CONFLICT DO UPDATE SET facts = excluded.facts",
+            (address, json.dumps(merged)),
+        )
 
-    def begin_run(self, run_id: str, *, command: str, service: str, tool_version: str, config_hash: str, who: str) -> None:
+    def begin_run(
+        self, run_id: str, *, command: str, service: str, tool_version: str, config_hash: str, who: str
+    ) -> None:
         """Note that a run begins."""
         self._now(
             "INSERT INTO runs (run_id, command, service, started_at, tool_version, config_hash, who) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -323,17 +339,25 @@ class Ledger:
 
     def note_input(self, run_id: str, position: int, path: Path, sha256: str) -> None:
         """Note an input of a run."""
-        self._now("INSERT INTO inputs (run_id, position, path, sha256) VALUES (?, ?, ?, ?)", (run_id, position, str(path.resolve()), sha256))
+        self._now(
+            "INSERT INTO inputs (run_id, position, path, sha256) VALUES (?, ?, ?, ?)",
+            (run_id, position, str(path.resolve()), sha256),
+        )
 
     def note_result(self, run_id: str, position: int, path: Path) -> None:
         """Note where the result of an input was written."""
-        self._now("UPDATE inputs SET result_path = ? WHERE run_id = ? AND position = ?", (str(path.resolve()), run_id, position))
+        self._now(
+            "UPDATE inputs SET result_path = ? WHERE run_id = ? AND position = ?",
+            (str(path.resolve()), run_id, position),
+        )
 
     def note_occurrences(self, run_id: str, found: Iterable[tuple[bytes, str, int, int]]) -> None:
         """Note (content, sheet, row, occurrence) of leads that stand more than once, for `retry`."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR REPLACE INTO occurrences VALUES (?, ?, ?, ?, ?)", ((run_id, *line) for line in found))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO occurrences VALUES (?, ?, ?, ?, ?)", ((run_id, *line) for line in found)
+            )
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise _unwritable(self.path, error) from error
@@ -369,7 +393,9 @@ class Ledger:
 
     # What happens for every lead: group commit.
 
-    async def intend(self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, service: str, run_id: str) -> None:
+    async def intend(
+        self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, service: str, run_id: str
+    ) -> None:
         """Make it durable that this lead is about to be sent. Raises `Stopped` where it can't be; then don't send."""
         people = (lead.primary, *lead.contacts)
         await self._later(
@@ -471,7 +497,14 @@ def _unwritable(path: Path, error: sqlite3.Error) -> LeadImporterError:
 
 
 def _intent(
-    identity: bytes, lead: Lead, payload: bytes, people: tuple[Person, ...], *, hashes: Hashes, service: str, run_id: str
+    identity: bytes,
+    lead: Lead,
+    payload: bytes,
+    people: tuple[Person, ...],
+    *,
+    hashes: Hashes,
+    service: str,
+    run_id: str,
 ) -> _Write:
     write: _Write = [
         (
@@ -481,14 +514,25 @@ def _intent(
             " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload,"
             " intended_at = excluded.intended_at, finished_at = NULL, lead_id = NULL, code = NULL, message = NULL,"
             " field = NULL, http_status = NULL",
-            (identity, service, lead.campaign_id, run_id, hashes.payload(payload), lead.primary.phone, payload, _stamp()),
+            (
+                identity,
+                service,
+                lead.campaign_id,
+                run_id,
+                hashes.payload(payload),
+                lead.primary.phone,
+                payload,
+                _stamp(),
+            ),
         ),
         ("DELETE FROM members WHERE identity = ?", (identity,)),
         ("DELETE FROM member_values WHERE identity = ?", (identity,)),
     ]
     for position, person in enumerate(people):
         number = hashes.number(lead.campaign_id, person.phone)
-        write.append(("INSERT INTO members (identity, position, number) VALUES (?, ?, ?)", (identity, position, number)))
+        write.append(
+            ("INSERT INTO members (identity, position, number) VALUES (?, ?, ?)", (identity, position, number))
+        )
         write += [
             ("INSERT INTO member_values VALUES (?, ?, ?, ?)", (identity, position, name, value))
             for name, value in hashes.values(person.variables).items()
@@ -502,12 +546,12 @@ def _outcome(identity: bytes, outcome: Outcome) -> _Write:
     write: _Write = [
         (
             "UPDATE leads SET state = ?, run_id = ?, attempts = ?, finished_at = ?, lead_id = ?, code = ?, message = ?, field = ?,"
-            f" http_status = ?{erase} WHERE identity = ?",  # noqa: S608 - a constant
+            f" http_status = ?{erase} WHERE identity = ?",  # noqa: S608 - one of two constants
             (
                 outcome.status.value,
                 outcome.run_id,
                 max(outcome.attempts, 1),
-                outcome.finished_at.astimezone(UTC).isoformat(timespec="seconds"),
+                (outcome.finished_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds"),
                 outcome.lead_id,
                 outcome.code,
                 outcome.message,
@@ -526,4 +570,3 @@ def _outcome(identity: bytes, outcome: Outcome) -> _Write:
 
 def _stamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-

@@ -27,23 +27,34 @@ def api_key(key_env: str, key_file_env: str) -> str:
             key = Path(name).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise Refused(f"key file {name!r} (from {key_file_env}): it can't be read ({reason}). It should hold the API key alone on one line.") from error
+            raise Refused(
+                f"key file {name!r} (from {key_file_env}): it can't be read ({reason}). It should hold the API key alone on one line."
+            ) from error
         if not key:
-            raise Refused(f"key file {name!r} (from {key_file_env}): it is empty. It should hold the API key alone on one line.")
+            raise Refused(
+                f"key file {name!r} (from {key_file_env}): it is empty. It should hold the API key alone on one line."
+            )
     if not key:
         raise Refused(
             f"no API key: {key_env} is not set, and neither is {key_file_env}. Set one of them "
             f"(export {key_env}='…', in quotes because keys hold a |), or rehearse with --sandbox, which needs none."
         )
     if not key.isascii() or any(letter.isspace() or not letter.isprintable() for letter in key):
-        raise Refused(f"the API key in {key_env} or its file is damaged: it holds spaces, line breaks or letters that no key has. Copy it again.")
+        raise Refused(
+            f"the API key in {key_env} or its file is damaged: it holds spaces, line breaks or letters that no key has. Copy it again."
+        )
     return key
 
 
 def ledger_path(option: Path | None, configured: Path | None) -> Path:
     """Return where the ledger lies: --ledger, LEAD_IMPORTER_LEDGER, the config, or the user's state folder."""
     named = os.environ.get("LEAD_IMPORTER_LEDGER", "").strip()
-    return option or (Path(named).expanduser() if named else None) or configured or user_state_path(_APP) / "ledger.sqlite3"
+    return (
+        option
+        or (Path(named).expanduser() if named else None)
+        or configured
+        or user_state_path(_APP) / "ledger.sqlite3"
+    )
 
 
 @contextmanager
@@ -61,11 +72,17 @@ def sole_sender(address: str, key: str, *, run_id: str, wait: float = 0) -> Iter
         lock = FileLock(folder / f"{name}.lock", mode=0o600)
         lock.acquire(timeout=wait, poll_interval=0.2)
     except Timeout as error:
-        raise Busy(f"another sender holds {address} with the same key: {_holder(told)}. Wait for it to end, then run this again.") from error
+        raise Busy(
+            f"another sender holds {address} with the same key: {_holder(told)}. Wait for it to end, then run this again."
+        ) from error
     except OSError as error:
-        raise Refused(f"{folder}: the lock that keeps two senders apart can't be made ({error.strerror}). Set XDG_STATE_HOME to a folder that can be written.") from error
+        raise Refused(
+            f"{folder}: the lock that keeps two senders apart can't be made ({error.strerror}). Set XDG_STATE_HOME to a folder that can be written."
+        ) from error
     try:
-        told.write_text(json.dumps({"pid": os.getpid(), "run": run_id, "since": datetime.now(UTC).isoformat(timespec="seconds")}))
+        told.write_text(
+            json.dumps({"pid": os.getpid(), "run": run_id, "since": datetime.now(UTC).isoformat(timespec="seconds")})
+        )
         yield
     finally:
         lock.release()

@@ -20,12 +20,30 @@ if TYPE_CHECKING:
     from importer.config import CampaignColumn, Variable, When
 
 #: What is trimmed off a cell before it is read: white space, and what cannot be seen either (zero-width, BOM).
-INVISIBLE = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"  # noqa: E501 - one set, one line
+INVISIBLE = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"
 
 _ESCAPES = {chr(code): f"\\u{code:04x}" for code in range(32)} | {'"': '\\"', "\\": "\\\\"}
 
 #: Words for yes and no in the languages lists come in.
-_YES = ("true", "yes", "y", "1", "ja", "j", "wahr", "sim", "s", "si", "sí", "verdadero", "verdadeiro", "oui", "o", "vrai", "x")
+_YES = (
+    "true",
+    "yes",
+    "y",
+    "1",
+    "ja",
+    "j",
+    "wahr",
+    "sim",
+    "s",
+    "si",
+    "sí",
+    "verdadero",
+    "verdadeiro",
+    "oui",
+    "o",
+    "vrai",
+    "x",
+)
 _NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non", "faux")
 
 #: Years outside are a two-digit year read as the first century, or a slip of the hand.
@@ -53,6 +71,11 @@ class Mapped:
     phone_columns: tuple[str, ...] = ()
     field_columns: Mapping[str, str] | None = None
     """The API's field (`variables.email`) → the user's column, to name it when the server refuses the field."""
+
+    @classmethod
+    def nothing(cls) -> "Mapped":
+        """Return what a table without columns comes to."""
+        return cls(pl.DataFrame(), no_problems(), no_problems())
 
 
 def map_rows(table: Table, config: Config) -> Mapped:
@@ -335,7 +358,9 @@ def _numbers(texts: pl.Series) -> tuple[pl.Series, str, str]:
     plain = texts.str.extract(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)$")
     numbers = plain.cast(pl.Float64, strict=False)
     whole = plain.str.extract(r"^([+-]?\d{1,15})$").str.to_integer(strict=False, dtype=pl.Int64).cast(pl.String)
-    finite = pl.Series([orjson.dumps(number).decode() if number is not None else None for number in numbers], dtype=pl.String)
+    finite = pl.Series(
+        [orjson.dumps(number).decode() if number is not None else None for number in numbers], dtype=pl.String
+    )
     return (
         whole.zip_with(whole.is_not_null(), finite.replace("null", None)),
         "value_not_number",
@@ -363,12 +388,16 @@ _TYPES = {"text": _texts, "integer": _integers, "number": _numbers, "boolean": _
 
 def _dates(texts: pl.Series, pattern: str | None, *, workbook: bool) -> tuple[pl.Series, str, str]:
     """Read dates by `pattern`; date cells of a workbook, which arrive as ISO texts, and ISO texts without a pattern."""
-    iso = texts.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[ T]00:00(?::00(?:\.0+)?)?)?$").str.to_date("%Y-%m-%d", strict=False)
+    iso = texts.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[ T]00:00(?::00(?:\.0+)?)?)?$").str.to_date(
+        "%Y-%m-%d", strict=False
+    )
     found = texts.str.to_date(pattern, strict=False) if pattern else iso
     if pattern and workbook:
         found = found.zip_with(found.is_not_null(), iso)
     plausible = found.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR).fill_null(value=False)
-    right = f"Right is {pattern!r}" if pattern else "Right is 2026-12-31; for another notation set the variable's format"
+    right = (
+        f"Right is {pattern!r}" if pattern else "Right is 2026-12-31; for another notation set the variable's format"
+    )
     return (
         _json_text(found.zip_with(plausible, pl.Series([None], dtype=pl.Date)).dt.to_string("%Y-%m-%d")),
         "value_not_date",
@@ -402,9 +431,13 @@ def _quote(texts: pl.Series) -> pl.Series:
     return "'" + texts.str.slice(0, 80).str.replace_all(r"[\r\n\t]+", " ") + "'"
 
 
-def _problems(codes: pl.Series, column: str, messages: pl.Series, *, slot: int = 0, blocking: bool = True) -> pl.DataFrame:
+def _problems(
+    codes: pl.Series, column: str, messages: pl.Series, *, slot: int = 0, blocking: bool = True
+) -> pl.DataFrame:
     """Return a `PROBLEMS` line for every row that has a code."""
-    frame = pl.DataFrame({"code": codes, "message": messages}).with_row_index("index").filter(pl.col("code").is_not_null())
+    frame = (
+        pl.DataFrame({"code": codes, "message": messages}).with_row_index("index").filter(pl.col("code").is_not_null())
+    )
     return frame.select(
         pl.col("index").cast(pl.UInt32),
         pl.lit(slot, pl.UInt8).alias("slot"),
@@ -425,5 +458,7 @@ def _flag(
 
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    filled: list[Any] = [frame.select(pl.col(name).cast(kind) for name, kind in PROBLEMS.items()) for frame in frames if frame.height]
+    filled: list[Any] = [
+        frame.select(pl.col(name).cast(kind) for name, kind in PROBLEMS.items()) for frame in frames if frame.height
+    ]
     return pl.concat(filled) if filled else no_problems()

@@ -171,7 +171,12 @@ class Pacer:
         if limit is None or remaining is None or limit <= 0 or not 0 <= remaining <= limit:
             return
         left = max(remaining - self._in_flight, 0)
-        if self._remaining is not None and self._window is None and left > self._remaining + 1 and self._low_at is not None:
+        if (
+            self._remaining is not None
+            and self._window is None
+            and left > self._remaining + 1
+            and self._low_at is not None
+        ):
             # It refilled: the window is the time from its first request to here.
             self._window = min(_WINDOWS, key=lambda window: abs(window - (now - self._window_began)))
             self._rate = limit / self._window * (1 - _MARGIN)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import phonenumbers
 import polars as pl
-from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
+from phonenumbers import NumberParseException, PhoneNumber, ValidationResult, phonenumberutil
 
 MissingPlus = Literal["refuse", "restore", "national"]
 
@@ -36,12 +36,18 @@ def parse_phones(
     `regions` are ISO 3166 alpha-2 codes for numbers without a `+`: one for all, one per text, or None. Returns
     `phone` (String, E.164 or null), `code` and `reason` (String, why not); all null for an empty text.
     """
-    by_text = regions if isinstance(regions, pl.Series) else pl.Series([regions], dtype=pl.String).new_from_index(0, texts.len())
+    by_text = (
+        regions
+        if isinstance(regions, pl.Series)
+        else pl.Series([regions], dtype=pl.String).new_from_index(0, texts.len())
+    )
     asked = pl.DataFrame({"text": texts, "region": by_text.str.strip_chars().str.to_uppercase()})
     unique = asked.unique().filter(pl.col("text").is_not_null())
     judged = [_judge(text, region or None, missing_plus, several) for text, region in unique.iter_rows()]
     answers = pl.DataFrame(judged, schema={"phone": pl.String, "code": pl.String, "reason": pl.String}, orient="row")
-    return asked.join(unique.hstack(answers), on=["text", "region"], how="left", nulls_equal=True, maintain_order="left").select("phone", "code", "reason")
+    return asked.join(
+        unique.hstack(answers), on=["text", "region"], how="left", nulls_equal=True, maintain_order="left"
+    ).select("phone", "code", "reason")
 
 
 _Answer = tuple[str | None, str | None, str | None]
@@ -53,13 +59,25 @@ def _judge(text: str, region: str | None, missing_plus: MissingPlus, several: st
     if not clean:
         return None, None, None
     if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
-        return None, "phone_region_unknown", f"the country {region!r} is none that is known. Right are two-letter codes such as US, DE or GB."
+        return (
+            None,
+            "phone_region_unknown",
+            f"the country {region!r} is none that is known. Right are two-letter codes such as US, DE or GB.",
+        )
     if several == "first":
         return _first(clean, region, missing_plus, shown)
     if _SCIENTIFIC.match(clean):
-        return None, "phone_scientific", f"{shown} was damaged by Excel: the last digits are lost. Take the number from its source, in a column formatted as text."
+        return (
+            None,
+            "phone_scientific",
+            f"{shown} was damaged by Excel: the last digits are lost. Take the number from its source, in a column formatted as text.",
+        )
     if _FLOAT.match(clean):
-        return None, "phone_float", f"{shown} is a number with decimals, as a spreadsheet export makes it. Export the column as text."
+        return (
+            None,
+            "phone_float",
+            f"{shown} is a number with decimals, as a spreadsheet export makes it. Export the column as text.",
+        )
     if _LABEL.match(clean):
         return None, "phone_label", f"{shown} has a label before the number. Take it out, or set phone.several: first."
     parts = [part for part in _split(clean) if part]
@@ -72,7 +90,11 @@ def _judge(text: str, region: str | None, missing_plus: MissingPlus, several: st
     if any(letter.isalpha() for letter in clean):
         return None, "phone_letters", f"{shown} holds letters. Write the number in digits."
     if not _PLAIN.match(clean):
-        return None, "phone_not_a_number", f"{shown} holds signs that no phone number has. Right is, for instance, +49 30 …"
+        return (
+            None,
+            "phone_not_a_number",
+            f"{shown} holds signs that no phone number has. Right is, for instance, +49 30 …",
+        )
     return _parse(clean, region, missing_plus, shown)
 
 
@@ -132,7 +154,11 @@ def _parse(text: str, region: str | None, missing_plus: MissingPlus, shown: str)
         return phone, None, None
     if missing_plus == "restore":
         return other, None, None
-    return None, "phone_plus_lost", f"{shown} may be {phone} or, with its + lost, {other}. Write it with its +, or set phone.missing_plus."
+    return (
+        None,
+        "phone_plus_lost",
+        f"{shown} may be {phone} or, with its + lost, {other}. Write it with its +, or set phone.missing_plus.",
+    )
 
 
 def _read(text: str, region: str | None, shown: str) -> tuple[PhoneNumber | None, _Answer]:
@@ -140,18 +166,37 @@ def _read(text: str, region: str | None, shown: str) -> tuple[PhoneNumber | None
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException as error:
-        code = {NumberParseException.TOO_SHORT_NSN: "phone_too_short", NumberParseException.TOO_SHORT_AFTER_IDD: "phone_too_short", NumberParseException.TOO_LONG: "phone_too_long"}.get(error.error_type, "phone_not_a_number")
-        words = {"phone_too_short": "is too short for a phone number", "phone_too_long": "is too long for a phone number"}.get(code, "has no country code that exists")
+        code = {
+            NumberParseException.TOO_SHORT_NSN: "phone_too_short",
+            NumberParseException.TOO_SHORT_AFTER_IDD: "phone_too_short",
+            NumberParseException.TOO_LONG: "phone_too_long",
+        }.get(error.error_type, "phone_not_a_number")
+        words = {
+            "phone_too_short": "is too short for a phone number",
+            "phone_too_long": "is too long for a phone number",
+        }.get(code, "has no country code that exists")
         return None, (None, code, f"{shown} {words}. Right is, for instance, +49 30 …")
     if phonenumbers.is_valid_number(number):
         return number, (None, None, None)
-    country = phonenumbers.region_code_for_country_code(number.country_code)
+    country = phonenumbers.region_code_for_country_code(number.country_code or 0)
     possible = phonenumbers.is_possible_number_with_reason(number)
     if possible in (ValidationResult.TOO_SHORT, ValidationResult.IS_POSSIBLE_LOCAL_ONLY):
-        return None, (None, "phone_too_short", f"{shown} is too short for a number of {country}; digits seem to be missing.")
+        return None, (
+            None,
+            "phone_too_short",
+            f"{shown} is too short for a number of {country}; digits seem to be missing.",
+        )
     if possible in (ValidationResult.TOO_LONG, ValidationResult.INVALID_LENGTH):
-        return None, (None, "phone_too_long" if possible == ValidationResult.TOO_LONG else "phone_too_short", f"{shown} has a length that no number of {country} has.")
-    return None, (None, "phone_not_in_use", f"{shown} has the right length for {country}, but no such numbers are in use.")
+        return None, (
+            None,
+            "phone_too_long" if possible == ValidationResult.TOO_LONG else "phone_too_short",
+            f"{shown} has a length that no number of {country} has.",
+        )
+    return None, (
+        None,
+        "phone_not_in_use",
+        f"{shown} has the right length for {country}, but no such numbers are in use.",
+    )
 
 
 def _could_have_lost_plus(digits: str, number: PhoneNumber, region: str | None) -> bool:
@@ -159,7 +204,7 @@ def _could_have_lost_plus(digits: str, number: PhoneNumber, region: str | None) 
     assert region is not None
     if number.country_code == 1:  # ten digits are national, and eleven from 1 have one reading only
         return False
-    prefix = phonenumbers.ndd_prefix_for_region_code(region, True)
+    prefix = phonenumberutil.ndd_prefix_for_region_code(region, True)
     return not (prefix and digits.startswith(prefix)) and not digits.startswith("00")
 
 
@@ -169,4 +214,8 @@ def _valid(text: str, region: str | None) -> str | None:
         number = phonenumbers.parse(text, region)
     except NumberParseException:
         return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if phonenumbers.is_valid_number(number) else None
+    return (
+        phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if phonenumbers.is_valid_number(number)
+        else None
+    )

@@ -4,7 +4,6 @@
 """
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,11 +15,11 @@ import polars as pl
 from importer import config as configs
 from importer import results
 from importer.config import Config
-from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
+from importer.errors import ExitStatus, Refused, gravest
 from importer.group import Grouped, group_people
 from importer.ledger import Ledger, new_run_id
-from importer.mapping import map_rows
-from importer.plan import Place, Work
+from importer.mapping import Mapped, map_rows
+from importer.plan import Work
 from importer.read import Source, expand, read
 from importer.records import Outcome, Status, Table
 from importer.sending import Sent, rehearse, send
@@ -99,7 +98,7 @@ class _Inputs:
     config: Config
     works: list[Work]
     targets: list[Path]
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def run(request: Request, screen: Screen) -> ExitStatus:
@@ -118,7 +117,7 @@ def run(request: Request, screen: Screen) -> ExitStatus:
 # Read.
 
 
-def _read(request: Request, screen: Screen) -> tuple[list[Table], Counter[str]]:
+def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, float]]:
     """Read all inputs, or refuse them all with every problem at once."""
     began = time.monotonic()
     paths, notes = expand(request.inputs)
@@ -143,12 +142,14 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], Counter[str]]:
             screen.say(f"{table.path.name}: {note}")
         if not table.cells.height:
             screen.say(f"Warning: {table.path.name} has no data rows.")
-    return tables, Counter({"reading": time.monotonic() - began})
+    return tables, {"reading": time.monotonic() - began}
 
 
 def _wrong_command(request: Request, table: Table) -> list[str]:
     if request.command == "run" and table.is_result:
-        return [f"{table.path}: this is a result file of an earlier run. To send its rows that are not done: lead-importer retry {table.path}"]
+        return [
+            f"{table.path}: this is a result file of an earlier run. To send its rows that are not done: lead-importer retry {table.path}"
+        ]
     if request.command == "retry" and not table.is_result:
         return [
             f"{table.path}: this is no result file, since it has no columns import_status and import_run_id. "
@@ -157,14 +158,16 @@ def _wrong_command(request: Request, table: Table) -> list[str]:
     if request.command == "retry" and not request.sandbox:
         rehearsed = table.cells["import_run_id"].fill_null("").str.starts_with(SANDBOX_RUN)
         if rehearsed.any():
-            return [f"{table.path}: this result comes from a rehearsal in the sandbox, whose leads exist nowhere. Run the original file instead."]
+            return [
+                f"{table.path}: this result comes from a rehearsal in the sandbox, whose leads exist nowhere. Run the original file instead."
+            ]
     return []
 
 
 # Map and group.
 
 
-def _understand(request: Request, screen: Screen, tables: Sequence[Table], seconds: Counter[str]) -> _Inputs:
+def _understand(request: Request, screen: Screen, tables: Sequence[Table], seconds: dict[str, float]) -> _Inputs:
     """Map and group every table, and see that each result has a place to go to."""
     began = time.monotonic()
     config = _config(request, [results.split(table)[0] for table in tables])
@@ -177,9 +180,11 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
             configs.check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include))
         if works[-1].grouped.empty_keys:
-            screen.say(f"{table.path.name}: {works[-1].grouped.empty_keys} rows have an empty group key; each is a lead of its own.")
+            screen.say(
+                f"{table.path.name}: {works[-1].grouped.empty_keys} rows have an empty group key; each is a lead of its own."
+            )
     targets = _targets(request, config, tables)
-    seconds["mapping and grouping"] += time.monotonic() - began
+    seconds["mapping and grouping"] = time.monotonic() - began
     return _Inputs(config, works, targets, seconds)
 
 
@@ -190,22 +195,30 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
     else:
         layouts = [configs.platform_layout(table.columns) for table in tables if table.columns]
         if any(layout.fingerprint() != layouts[0].fingerprint() for layout in layouts):
-            raise Refused("the inputs have different columns. Without a config they must be alike: run them one by one, or write a config with -c.")
+            raise Refused(
+                "the inputs have different columns. Without a config they must be alike: run them one by one, or write a config with -c."
+            )
         config = layouts[0] if layouts else configs.platform_layout(["phone_number"])
     if request.campaign is not None:
         if config.campaign_id is not None and not isinstance(config.campaign_id, int):
-            raise Refused(f"--campaign {request.campaign}: the campaign comes from column {config.campaign_id.column!r} already. Leave one of them out.")
+            raise Refused(
+                f"--campaign {request.campaign}: the campaign comes from column {config.campaign_id.column!r} already. Leave one of them out."
+            )
         config = config.model_copy(update={"campaign_id": request.campaign})
     if request.region is not None:
         config = config.model_copy(update={"phone": config.phone.model_copy(update={"region": request.region.upper()})})
     if config.campaign_id is None:
-        raise Refused("no campaign: give its number with --campaign, or set campaign_id in the config. Nothing is sent without one.")
+        raise Refused(
+            "no campaign: give its number with --campaign, or set campaign_id in the config. Nothing is sent without one."
+        )
     return config
 
 
-def _work(table: Table, previous: pl.DataFrame | None, config: Config, suppressed: dict[str, str], include: frozenset[str]) -> Work:
+def _work(
+    table: Table, previous: pl.DataFrame | None, config: Config, suppressed: dict[str, str], include: frozenset[str]
+) -> Work:
     if not table.columns:
-        return Work(table, *_nothing(table), previous)
+        return Work(table, Mapped.nothing(), Grouped.nothing(), previous)
     mapped = map_rows(table, config)
     rows = table.places["row"]
     order = rows
@@ -225,7 +238,9 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
         same = "csv" if table.delimiter is not None else "xlsx"
         kind = same if config.result.format == "same" else config.result.format
         fits(kind, table.cells.height)
-        targets.append(result_path(table.path, request.out, several=len(tables) > 1, kind=kind, check=request.command == "check"))
+        targets.append(
+            result_path(table.path, request.out, several=len(tables) > 1, kind=kind, check=request.command == "check")
+        )
     problems = colliding(targets, [table.path for table in tables])
     if problems:
         raise Refused(*problems)
@@ -241,7 +256,9 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
     frames, left_out = [], False
     outcomes = results.with_followers(sent.plan, sent.outcomes, sent.otherwise, inputs.works)
     for number, work in enumerate(inputs.works):
-        frame, missing = results.result_columns(work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id)
+        frame, missing = results.result_columns(
+            work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id
+        )
         frames.append(frame)
         left_out |= missing
     written = [
@@ -250,8 +267,8 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
     ]
     status = gravest(sent.statuses | results.exit_status(frames, left_out=left_out))
     counts = results.counted(frames)
-    seconds = inputs.seconds + sent.seconds
-    seconds["writing"] += time.monotonic() - began
+    seconds = inputs.seconds | sent.seconds
+    seconds["writing"] = time.monotonic() - began
     sent.close_run(run_id, status, counts)
     screen.summary(
         Summary(
@@ -276,7 +293,10 @@ def _write(
 ) -> Path:
     """Write one result file; if rows and outcomes ever disagree, all rows go to a `.broken` file and the run ends in a traceback."""
     kind: Literal["csv", "xlsx"] = "xlsx" if target.suffix == ".xlsx" else "csv"
-    complete = frame.height == work.table.cells.height and frame["import_status"].is_in([status.value for status in Status]).all()
+    complete = (
+        frame.height == work.table.cells.height
+        and frame["import_status"].is_in([status.value for status in Status]).all()
+    )
     if not complete:
         broken = target.with_name(target.name.removesuffix(target.suffix) + ".broken" + target.suffix)
         write_result(broken, work.table, frame, kind=kind)
@@ -286,6 +306,3 @@ def _write(
     if ledger is not None and request.command != "check":
         ledger.note_result(run_id, number, target)
     return target
-
-
-_ = (LeadImporterError, Grouped, Place)

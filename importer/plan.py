@@ -77,7 +77,9 @@ def plan(
     seen: dict[bytes, int] = {}
     for number, work in enumerate(works):
         fit = work.grouped.leads.filter(pl.col("status").is_null())["lead"].to_list()
-        wanted = [lead for lead in fit if (number, lead) not in repeats.follows and (number, lead) not in repeats.swapped]
+        wanted = [
+            lead for lead in fit if (number, lead) not in repeats.follows and (number, lead) not in repeats.swapped
+        ]
         if known is None and work.previous is None and not (allow_duplicate and hashes):
             made.to_send += [(number, lead) for lead in wanted]
             continue
@@ -169,7 +171,8 @@ class _Judge:
     def _as_the_cells_say(self, lead: Lead) -> Outcome:
         """Return what a kept row says of its lead; its contacts that were not done by then are not part of it."""
         previous = self._work.previous
-        assert previous is not None and self._cells is not None
+        assert previous is not None
+        assert self._cells is not None
         row = previous.row(lead.primary.index, named=True)
         absent = tuple(
             place
@@ -189,13 +192,16 @@ class _Judge:
         if self._ledger is None or self._hashes is None:
             return {}
         numbers = {
-            self._hashes.number(lead.campaign_id, person.phone) for lead in leads for person in (lead.primary, *lead.contacts)
+            self._hashes.number(lead.campaign_id, person.phone)
+            for lead in leads
+            for person in (lead.primary, *lead.contacts)
         }
         return self._ledger.known(list(numbers))
 
     def _by_ledger(self, lead: Lead, known: dict[bytes, list[Known]]) -> Outcome | None:
         """Return what the ledger says of a lead; None where it may be sent."""
-        assert self._hashes is not None and self._ledger is not None
+        assert self._hashes is not None
+        assert self._ledger is not None
         entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
         own = sorted((entry for entry in entries if entry.position == 0), key=lambda entry: _GRAVEST.index(entry.state))
         if lead.allow_duplicate:
@@ -238,7 +244,8 @@ class _Judge:
         )
 
     def _already_imported(self, lead: Lead, entry: Known) -> Outcome:
-        assert self._hashes is not None and self._ledger is not None
+        assert self._hashes is not None
+        assert self._ledger is not None
         members = {member.number: member for member in self._ledger.members(entry.identity)}
         contacts = [members.get(self._hashes.number(lead.campaign_id, contact.phone)) for contact in lead.contacts]
         changes = self._changes(lead, members, contacts)
@@ -250,7 +257,9 @@ class _Judge:
             contact_ids=tuple(member.contact_id if member else None for member in contacts),
             absent=tuple(place for place, member in enumerate(contacts) if member is None or member.position == 0),
             code="lead_changed" if changes else None,
-            message=f"not sent again, though {' and '.join(changes)} since it was created. Change the lead in the platform." if changes else None,
+            message=f"not sent again, though {' and '.join(changes)} since it was created. Change the lead in the platform."
+            if changes
+            else None,
         )
 
     def _changes(self, lead: Lead, members: dict[bytes, Member], contacts: list[Member | None]) -> list[str]:
@@ -280,7 +289,9 @@ def _time(text: str | None) -> datetime:
     return datetime.fromisoformat(text) if text else datetime.now(UTC)
 
 
-def planned(works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplicate: bool, limit: int | None) -> Iterator[Planned]:
+def planned(
+    works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplicate: bool, limit: int | None
+) -> Iterator[Planned]:
     """Yield the leads to be sent one by one, in order, at most `limit`."""
     return islice(_planned(works, made, hashes, allow_duplicate=allow_duplicate), limit)
 
@@ -290,5 +301,9 @@ def _planned(works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplica
         wanted = [lead for table, lead in made.to_send if table == number]
         for name, lead in work.grouped.build(wanted, allow_duplicate=allow_duplicate, source=work.source):
             occurrence = made.occurrences.get((number, name), 1)
-            told = lead if occurrence == 1 else Lead(lead.primary, lead.campaign_id, lead.contacts, True, occurrence, lead.source)
+            told = (
+                lead
+                if occurrence == 1
+                else Lead(lead.primary, lead.campaign_id, lead.contacts, True, occurrence, lead.source)
+            )
             yield Planned((number, name), told, hashes.identity(told))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from importer.errors import Refused
 from importer.read_text import read_text
 from importer.read_workbook import read_workbook
@@ -48,11 +47,15 @@ def _kind(path: Path, content: bytes) -> str:
         return _zip_kind(path, content)
     if content.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         if "EncryptedPackage".encode("utf-16-le") in content:
-            raise Refused(f"{path}: the workbook is protected with a password. Open it, take the password off (File, Info, Protect), save it, and run this again.")
+            raise Refused(
+                f"{path}: the workbook is protected with a password. Open it, take the password off (File, Info, Protect), save it, and run this again."
+            )
         return "xls"
     start = content[:2000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<table")) or b"urn:schemas-microsoft-com:office" in start:
-        raise Refused(f"{path}: this is a web page, not a workbook, whatever its name says. Open it in Excel, save it as .xlsx, and run this again.")
+        raise Refused(
+            f"{path}: this is a web page, not a workbook, whatever its name says. Open it in Excel, save it as .xlsx, and run this again."
+        )
     return "csv"
 
 
@@ -63,10 +66,14 @@ def _zip_kind(path: Path, content: bytes) -> str:
             if "mimetype" in names and b"opendocument.spreadsheet" in archive.read("mimetype"):
                 return "ods"
     except (zipfile.BadZipFile, OSError, RuntimeError) as error:
-        raise Refused(f"{path}: the workbook is damaged ({error}). Open it in Excel, let it repair the file, save it, and run this again.") from error
+        raise Refused(
+            f"{path}: the workbook is damaged ({error}). Open it in Excel, let it repair the file, save it, and run this again."
+        ) from error
     if "xl/workbook.xml" in names:
         return "xlsx"
-    raise Refused(f"{path}: this is a zip archive, but no workbook that can be read. Right are .xlsx, .xlsm, .xls, .ods and text files.")
+    raise Refused(
+        f"{path}: this is a zip archive, but no workbook that can be read. Right are .xlsx, .xlsm, .xls, .ods and text files."
+    )
 
 
 READERS: dict[str, Callable[[Path, str, bytes, str | int | None, int | None, str], Table]] = {
@@ -107,7 +114,9 @@ def _without_results(found: dict[Path, bool]) -> tuple[list[Path], list[str]]:
     kept, notes = [], []
     for path, by_pattern in found.items():
         if (by_pattern or len(found) > 1) and _is_output(path, names, by_pattern=by_pattern):
-            notes.append(f"{path}: skipped, as it is a result file of an earlier run. To send its rows that are not done, use retry.")
+            notes.append(
+                f"{path}: skipped, as it is a result file of an earlier run. To send its rows that are not done, use retry."
+            )
         else:
             kept.append(path)
     return kept, notes
@@ -117,7 +126,8 @@ def _is_output(path: Path, names: set[Path], *, by_pattern: bool) -> bool:
     """Tell a result file that came along from one that somebody named."""
     match = _OURS.match(path.name)
     beside = match is not None and any(
-        other.parent == path.resolve().parent and other != path.resolve() and other.stem == match["stem"] for other in names
+        other.parent == path.resolve().parent and other != path.resolve() and other.stem == match["stem"]
+        for other in names
     )
     if not (by_pattern or beside):
         return False
@@ -138,5 +148,3 @@ def _near(path: Path) -> str:
         return "Did you mean " + " or ".join(repr(str(folder / name)) for name in near) + "?"
     shown = ", ".join(sorted(names)[:8])
     return f"In that folder there are: {shown}." if shown else "That folder is empty."
-
-

@@ -18,7 +18,9 @@ _DELIMITERS = ",;\t|"
 _CHUNK = 20_000
 
 
-def read_text(path: Path, kind: str, content: bytes, sheet: str | int | None, header_row: int | None, sha256: str) -> Table:
+def read_text(
+    path: Path, kind: str, content: bytes, sheet: str | int | None, header_row: int | None, sha256: str
+) -> Table:
     """Read a text file. Row numbers count records as Excel does: blank lines too, line breaks inside a cell not."""
     text, encoding, notes = _decode(path, content)
     text, delimiter = _delimiter(text)
@@ -26,7 +28,17 @@ def read_text(path: Path, kind: str, content: bytes, sheet: str | int | None, he
     number, header = _header(records, header_row, path)
     if header is None:
         empty = pl.DataFrame(schema={"sheet": pl.String, "row": pl.Int64})
-        return Table(path, kind, (), pl.DataFrame(), empty, sha256, notes=(*notes, "the file is empty"), delimiter=delimiter, encoding=encoding)
+        return Table(
+            path,
+            kind,
+            (),
+            pl.DataFrame(),
+            empty,
+            sha256,
+            notes=(*notes, "the file is empty"),
+            delimiter=delimiter,
+            encoding=encoding,
+        )
     names, more = unique_names(header)
     cells, problems = _table(records, names, number)
     places = pl.DataFrame(
@@ -60,7 +72,11 @@ def _decode(path: Path, content: bytes) -> tuple[str, str, list[str]]:
                 f"{path}, line {_line(content, unicode_error.start, 'cp1252')}, byte {unicode_error.start + 1}: {content[unicode_error.start : unicode_error.start + 1]!r} is neither UTF-8 nor "
                 f"(byte {error.start + 1}) Windows-1252. Save the file as CSV UTF-8 and run this again."
             ) from error
-        return text, "windows-1252", ["the text is not UTF-8; it was read as Windows-1252. If names look wrong, save it as CSV UTF-8"]
+        return (
+            text,
+            "windows-1252",
+            ["the text is not UTF-8; it was read as Windows-1252. If names look wrong, save it as CSV UTF-8"],
+        )
 
 
 def _unicode(content: bytes) -> str | None:
@@ -92,12 +108,20 @@ def _delimiter(text: str) -> tuple[str, str]:
     sample = text[:65536]
     best, best_score = ",", 0.0
     for delimiter in _DELIMITERS:
-        widths = [len(record) for record in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), 100) if record]
+        widths = [
+            len(record)
+            for record in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), 100)
+            if record
+        ]
         if not widths:
             continue
         width, times = Counter(widths).most_common(1)[0]
         header = widths[0]
-        score = 0.0 if max(width, header) == 1 else times / len(widths) + (0.5 if header == width else 0) + min(header, 50) / 1000
+        score = (
+            0.0
+            if max(width, header) == 1
+            else times / len(widths) + (0.5 if header == width else 0) + min(header, 50) / 1000
+        )
         if score > best_score:
             best, best_score = delimiter, score
     return text, best
@@ -141,7 +165,13 @@ class _Records:
         for begin, end, line in self._unclosed:
             if begin > start:
                 yield self._text[start:begin], None
-            yield self._text[begin:end].rstrip("\r\n"), ("broken_quote", f"line {line} of the file opens a quote that is never closed. Close it, or take it out.")
+            yield (
+                self._text[begin:end].rstrip("\r\n"),
+                (
+                    "broken_quote",
+                    f"line {line} of the file opens a quote that is never closed. Close it, or take it out.",
+                ),
+            )
             start = end
         if start < len(self._text):
             yield self._text[start:], None
@@ -187,7 +217,9 @@ def _header(records: _Records, header_row: int | None, path: Path) -> tuple[int,
         if any(cell.strip() for cell in record):
             return number, record
         if header_row is not None:
-            raise Refused(f"{path}, row {header_row}: the header should stand here (source.header_row), but the row is blank.")
+            raise Refused(
+                f"{path}, row {header_row}: the header should stand here (source.header_row), but the row is blank."
+            )
     if header_row is not None and number:
         raise Refused(f"{path}: source.header_row is {header_row}, but the file has only {number} rows.")
     return number, None
@@ -195,16 +227,32 @@ def _header(records: _Records, header_row: int | None, path: Path) -> tuple[int,
 
 def _table(records: _Records, names: list[str], header_number: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     width = len(names)
-    frames, problems, index = [], [], 0
+    frames: list[pl.DataFrame] = []
+    problems: list[tuple[int, int, str, str | None, str, bool]] = []
+    index = 0
     iterator = iter(records)
     while chunk := list(islice(iterator, _CHUNK)):
         for offset, record in enumerate(chunk):
             if len(record) != width:
                 if len(record) > width and any(cell.strip() for cell in record[width:]):
                     extra = ", ".join(repr(cell) for cell in record[width:] if cell.strip())
-                    problems.append((index + offset, 0, "row_too_long", None, f"the row has {len(record)} cells, the header {width}; left over: {extra}. Quote cells that hold the delimiter.", True))
+                    problems.append(
+                        (
+                            index + offset,
+                            0,
+                            "row_too_long",
+                            None,
+                            f"the row has {len(record)} cells, the header {width}; left over: {extra}. Quote cells that hold the delimiter.",
+                            True,
+                        )
+                    )
                 chunk[offset] = (record + [""] * width)[:width]
-        frames.append(pl.DataFrame(dict(zip(names, map(list, zip(*chunk, strict=True)), strict=True)), schema=dict.fromkeys(names, pl.String)))
+        frames.append(
+            pl.DataFrame(
+                dict(zip(names, map(list, zip(*chunk, strict=True)), strict=True)),
+                schema=dict.fromkeys(names, pl.String),
+            )
+        )
         index += len(chunk)
     cells = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     cells = cells.with_columns(pl.all().replace("", None))
@@ -223,10 +271,17 @@ def _untrusted(cells: pl.DataFrame) -> list[tuple[int, int, str, str | None, str
     for name in cells.columns:
         column = cells.get_column(name)
         for character, code, words in (
-            ("\ufffd", "replacement_character", "a letter was lost when the file was saved (it stands as \ufffd). Export it again as UTF-8."),
+            (
+                "\ufffd",
+                "replacement_character",
+                "a letter was lost when the file was saved (it stands as \ufffd). Export it again as UTF-8.",
+            ),
             ("\x00", "nul_byte", "the cell holds a NUL byte. Export the file again."),
         ):
-            found += [(index, 0, code, name, words, True) for index in column.str.contains(character, literal=True).arg_true().to_list()]
+            found += [
+                (index, 0, code, name, words, True)
+                for index in column.str.contains(character, literal=True).arg_true().to_list()
+            ]
     return found
 
 

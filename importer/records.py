@@ -31,9 +31,7 @@ class Status(StrEnum):
 
 
 #: Statuses that leave nothing to do: `retry` keeps the cells of such rows.
-DONE = frozenset(
-    {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED}
-)
+DONE = frozenset({Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED})
 
 #: The columns that a result file adds, in order (contract, "The result file").
 RESULT_COLUMNS = (

@@ -46,13 +46,16 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
     ours = [name for name in table.columns if name in RESULT_COLUMNS]
     keep = [place for place, name in enumerate(table.columns) if name not in RESULT_COLUMNS]
     previous = table.cells.select(
-        (pl.col(name).str.strip_chars() if name in ours else pl.lit(None, pl.String)).replace("", None).alias(name) for name in RESULT_COLUMNS
+        (pl.col(name).str.strip_chars() if name in ours else pl.lit(None, pl.String)).replace("", None).alias(name)
+        for name in RESULT_COLUMNS
     )
     user = replace(table, cells=table.cells.select(pl.nth(keep)), headers=tuple(table.headers[place] for place in keep))
     return user, previous
 
 
-def with_followers(made: Plan, outcomes: Mapping[Place, Outcome], otherwise: Outcome, works: Sequence[Work]) -> dict[Place, Outcome]:
+def with_followers(
+    made: Plan, outcomes: Mapping[Place, Outcome], otherwise: Outcome, works: Sequence[Work]
+) -> dict[Place, Outcome]:
     """Give a later row with an earlier row's number its status (contract, "duplicate"); return all outcomes."""
     told = dict(outcomes)
     sent = set(made.to_send)
@@ -66,7 +69,11 @@ def with_followers(made: Plan, outcomes: Mapping[Place, Outcome], otherwise: Out
         status = Status.INVALID if first is None else first.status
         done = status in (Status.CREATED, Status.ALREADY_IMPORTED, Status.DUPLICATE)
         only_here = made.repeats.only_here.get(place, ())
-        extra = f"; {len(only_here)} of its contacts stand only here and are not part of that lead: {', '.join(only_here)}" if only_here else ""
+        extra = (
+            f"; {len(only_here)} of its contacts stand only here and are not part of that lead: {', '.join(only_here)}"
+            if only_here
+            else ""
+        )
         told[place] = Outcome(
             Status.DUPLICATE if done else status,
             "" if first is None else first.run_id,
@@ -95,7 +102,7 @@ def result_columns(
 
 
 def _positions(people: pl.DataFrame) -> pl.DataFrame:
-    """Number who is part of a lead as `Grouped.build` orders them: the primary 0, the contacts from 1."""
+    """Give who is part of a lead a position, as `Grouped.build` orders them: the primary 0, the contacts from 1."""
     part = (
         people.filter(pl.col("status").is_null())
         .sort("lead", "contact", "index", "slot")
@@ -159,9 +166,19 @@ def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
     said = pl.concat_str([lead_text, "contact_message", "message"], separator="; ", ignore_nulls=True)
     known_id = pl.col("its_lead_id")
     return told.with_columns(
-        final=pl.when(own).then("status").when(contact).then("contact_status").when(has).then("its_status").otherwise(pl.lit(otherwise.status.value)),
+        final=pl.when(own)
+        .then("status")
+        .when(contact)
+        .then("contact_status")
+        .when(has)
+        .then("its_status")
+        .otherwise(pl.lit(otherwise.status.value)),
         code=pl.when(own).then("code").when(contact).then("contact_code").otherwise(pl.coalesce(lead_code, "code")),
-        message=pl.when(own).then("message").when(contact).then("contact_message").otherwise(pl.when(said != "").then(said)),
+        message=pl.when(own)
+        .then("message")
+        .when(contact)
+        .then("contact_message")
+        .otherwise(pl.when(said != "").then(said)),
         column=pl.when(own | contact).then("column").otherwise(pl.coalesce("its_column", "column")),
         lead_id=known_id,
         attempts=pl.when(~own).then("attempts"),
@@ -180,20 +197,33 @@ def _left_out(told: pl.DataFrame) -> bool:
 def _fold(told: pl.DataFrame, work: Work) -> pl.DataFrame:
     """Join a row with its contacts in columns: the row keeps the lead's status, code and text name the contacts."""
     told = told.with_columns(
-        message=pl.when((pl.col("slot") > 0) & pl.col("message").is_not_null() & (pl.col("status").is_not_null() | pl.col("contact_message").is_not_null()))
+        message=pl.when(
+            (pl.col("slot") > 0)
+            & pl.col("message").is_not_null()
+            & (pl.col("status").is_not_null() | pl.col("contact_message").is_not_null())
+        )
         .then(pl.format("contact {}: {}", "slot", "message"))
         .when(pl.col("slot") == 0)
         .then("message"),
-        code=pl.when((pl.col("slot") == 0) | pl.col("status").is_not_null() | pl.col("contact_code").is_not_null()).then("code"),
+        code=pl.when(
+            (pl.col("slot") == 0) | pl.col("status").is_not_null() | pl.col("contact_code").is_not_null()
+        ).then("code"),
         column=pl.when((pl.col("slot") == 0) | pl.col("status").is_not_null()).then("column"),
     )
     if told["slot"].max():
-        told = told.sort("index", "slot").group_by("index", maintain_order=True).agg(
-            *(pl.col(name).first() for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id", "row")),
-            pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
-            pl.col("code").drop_nulls().first(),
-            pl.col("message").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
-            pl.col("column").drop_nulls().first(),
+        told = (
+            told.sort("index", "slot")
+            .group_by("index", maintain_order=True)
+            .agg(
+                *(
+                    pl.col(name).first()
+                    for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id", "row")
+                ),
+                pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
+                pl.col("code").drop_nulls().first(),
+                pl.col("message").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
+                pl.col("column").drop_nulls().first(),
+            )
         )
     told = told.sort("index")
     return pl.DataFrame(
@@ -223,7 +253,10 @@ def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -
     leads = work.grouped.people.filter(pl.col("slot") == 0).sort("index")["lead"]
     done = previous["import_status"].is_in(["created", "duplicate", "already_imported", "suppressed", "filtered"])
     sent = ~ours["import_status"].is_in(["filtered", "suppressed", "invalid"]) & ~leads.is_in(kept_leads)
-    keep = (leads.is_in(kept_leads) & previous["import_status"].is_in(["created", "duplicate", "already_imported", "unknown"])) | (done & ~sent)
+    keep = (
+        leads.is_in(kept_leads)
+        & previous["import_status"].is_in(["created", "duplicate", "already_imported", "unknown"])
+    ) | (done & ~sent)
     columns = []
     for name in RESULT_COLUMNS:
         fresh = ours[name]
@@ -248,7 +281,9 @@ def exit_status(results: Sequence[pl.DataFrame], *, left_out: bool) -> set[ExitS
     found = {ExitStatus.OK}
     for frame in results:
         bad = frame.filter(~pl.col("import_status").is_in([status.value for status in _GOOD]))
-        bad = bad.filter(~((pl.col("import_status") == "not_sent") & (pl.col("import_error_code").fill_null("") == "limit")))
+        bad = bad.filter(
+            ~((pl.col("import_status") == "not_sent") & (pl.col("import_error_code").fill_null("") == "limit"))
+        )
         if bad.filter(pl.col("import_status") == "unknown").height:
             found.add(ExitStatus.SOME_UNKNOWN)
         if bad.height:
@@ -263,7 +298,11 @@ def reasons(frames: Sequence[pl.DataFrame]) -> list[tuple[str, str, int]]:
     bad = pl.concat([frame.select("import_status", "import_error_code") for frame in frames]).filter(
         ~pl.col("import_status").is_in([status.value for status in _GOOD]) & pl.col("import_error_code").is_not_null()
     )
-    counts = bad.group_by("import_status", "import_error_code").len().sort("len", "import_error_code", descending=[True, False])
+    counts = (
+        bad.group_by("import_status", "import_error_code")
+        .len()
+        .sort("len", "import_error_code", descending=[True, False])
+    )
     return list(counts.head(8).iter_rows())
 
 

@@ -25,8 +25,14 @@ import uvicorn
 
 #: The last digits of a number → what the sandbox answers: status and body.
 MAGIC: dict[str, tuple[int, dict[str, Any]]] = {
-    "0066": (422, {"message": "The given data was invalid.", "errors": {"variables.email": ["must be a valid e-mail address"]}}),
-    "0067": (422, {"message": "The given data was invalid.", "errors": {"phone_number": ["is not a number that can be called"]}}),
+    "0066": (
+        422,
+        {"message": "The given data was invalid.", "errors": {"variables.email": ["must be a valid e-mail address"]}},
+    ),
+    "0067": (
+        422,
+        {"message": "The given data was invalid.", "errors": {"phone_number": ["is not a number that can be called"]}},
+    ),
     "0068": (402, {"success": False, "error": "Insufficient balance", "error_code": "insufficient_balance"}),
 }
 
@@ -66,7 +72,9 @@ class Options:
     limit_headers: bool = True
     latency: float = 0.0
     fault_rate: float = 0.0
-    faults: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(("hang", "reset", "cut_body", "500", "502", "503", "garbage"), 1.0))
+    faults: Mapping[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("hang", "reset", "cut_body", "500", "502", "503", "garbage"), 1.0)
+    )
     """Kinds of faults and their shares."""
     seed: int | None = None
     lookup: bool = True
@@ -91,7 +99,9 @@ def _json(status: int, value: Any, **headers: str) -> _Reply:
 
 
 def _html(status: int, text: str) -> _Reply:
-    return _Reply(status, f"<!doctype html><html><body><h1>{text}</h1></body></html>".encode(), {"content-type": "text/html"})
+    return _Reply(
+        status, f"<!doctype html><html><body><h1>{text}</h1></body></html>".encode(), {"content-type": "text/html"}
+    )
 
 
 class Memory:
@@ -115,7 +125,10 @@ class Memory:
         """Store a lead and its contacts; return it as the API shows it."""
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         name = {number: name for number, name, _ in self.options.campaigns}[asked["campaign_id"]]
-        lead = self._person(asked, now) | {"campaign_id": asked["campaign_id"], "campaign": {"id": asked["campaign_id"], "name": name}}
+        lead = self._person(asked, now) | {
+            "campaign_id": asked["campaign_id"],
+            "campaign": {"id": asked["campaign_id"], "name": name},
+        }
         lead["secondary_contacts"] = [self._person(contact, now) for contact in asked.get("secondary_contacts", [])]
         lead["allow_dupplicate"] = asked.get("allow_dupplicate", False)
         self.leads[lead["id"]] = lead
@@ -124,7 +137,14 @@ class Memory:
 
     def _person(self, asked: dict[str, Any], now: str) -> dict[str, Any]:
         self._last_id += 1
-        return {"id": self._last_id, "phone_number": asked["phone_number"], "variables": asked.get("variables") or {}, "status": "created", "created_at": now, "updated_at": now}
+        return {
+            "id": self._last_id,
+            "phone_number": asked["phone_number"],
+            "variables": asked.get("variables") or {},
+            "status": "created",
+            "created_at": now,
+            "updated_at": now,
+        }
 
     def shown(self) -> dict[str, Any]:
         """Return everything, for a judge in another process."""
@@ -164,7 +184,13 @@ class _App:
         sent = {"x-sandbox-instance": self.memory.instance, "date": formatdate(usegmt=True), **reply.headers}
         if "content-length" not in sent:
             sent["content-length"] = str(len(reply.body))
-        await send({"type": "http.response.start", "status": reply.status, "headers": [(name.encode(), value.encode()) for name, value in sent.items()]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+            }
+        )
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _answer(self, scope: dict[str, Any], headers: dict[str, str], body: bytes) -> _Reply | None:
@@ -194,7 +220,11 @@ class _App:
         if memory.window_count >= limit:
             wait = max(memory.window_began + self.options.window - now, 0.0)
             seconds = str(int(wait) + 1)
-            reply = _json(429, {"message": "Too Many Attempts.", "retry_after": int(seconds)}, **{"retry-after": seconds, "x-ratelimit-reset": str(int(now + wait) + 1)})
+            reply = _json(
+                429,
+                {"message": "Too Many Attempts.", "retry_after": int(seconds)},
+                **{"retry-after": seconds, "x-ratelimit-reset": str(int(now + wait) + 1)},
+            )
             return reply, self._limit_headers(0)
         memory.window_count += 1
         return None, self._limit_headers(limit - memory.window_count)
@@ -206,11 +236,15 @@ class _App:
 
     async def _route(self, method: str, path: str, scope: dict[str, Any], body: bytes) -> _Reply | None:
         if path == "/user/lead":
-            return await self._create(body, scope) if method == "POST" else _json(405, {"message": "Method not allowed."})
+            return (
+                await self._create(body, scope) if method == "POST" else _json(405, {"message": "Method not allowed."})
+            )
         if path == "/user/me" and method == "GET":
             return _json(200, {"name": "Sandbox", "email": "sandbox@example.com", "total_balance": 100})
         if path == "/user/campaigns" and method == "GET" and self.options.list_campaigns:
-            return _json(200, [{"id": number, "name": name, "status": status} for number, name, status in self.options.campaigns])
+            return _json(
+                200, [{"id": number, "name": name, "status": status} for number, name, status in self.options.campaigns]
+            )
         if path == "/user/leads" and method == "GET" and self.options.lookup:
             return self._look_up({name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()})
         if method == "DELETE" and self.options.delete and (match := re.fullmatch(r"/user/leads/(\d+)", path)):
@@ -236,7 +270,13 @@ class _App:
         known = (asked["campaign_id"], asked["phone_number"]) in memory.by_number
         if known and not asked.get("allow_dupplicate", False):
             memory.refused_duplicates += 1
-            return _json(422, {"message": "The lead already exists in this campaign.", "errors": {"phone_number": ["has already been taken"]}})
+            return _json(
+                422,
+                {
+                    "message": "The lead already exists in this campaign.",
+                    "errors": {"phone_number": ["has already been taken"]},
+                },
+            )
         lead = memory.store(asked)
         if fault is not None:
             return await self._broken(fault, lead, scope)
@@ -272,7 +312,11 @@ class _App:
             return _json(status, {"message": "Busy."}, **{"retry-after": "1"})
         whole = orjson.dumps({"message": "Lead created successfully", "data": lead})
         if shape == "cut":
-            return _Reply(status, whole[: len(whole) // 2], {"content-type": "application/json", "content-length": str(len(whole))})
+            return _Reply(
+                status,
+                whole[: len(whole) // 2],
+                {"content-type": "application/json", "content-length": str(len(whole))},
+            )
         return _json(status, {"message": "Server Error"})
 
     def _look_up(self, query: dict[str, str]) -> _Reply:
@@ -319,7 +363,13 @@ def _magic(asked: dict[str, Any]) -> _Reply | None:
         return _json(*answer)
     for place, contact in enumerate(asked.get("secondary_contacts", [])):
         if contact["phone_number"].endswith("0067"):
-            return _json(422, {"message": "The given data was invalid.", "errors": {f"secondary_contacts.{place}.phone_number": ["is not a number that can be called"]}})
+            return _json(
+                422,
+                {
+                    "message": "The given data was invalid.",
+                    "errors": {f"secondary_contacts.{place}.phone_number": ["is not a number that can be called"]},
+                },
+            )
     return None
 
 
@@ -344,7 +394,10 @@ def _errors(asked: Any, campaigns: set[int]) -> dict[str, list[str]]:
         if not isinstance(contact, dict):
             errors[f"secondary_contacts.{place}"] = ["must be an object"]
             continue
-        errors |= {f"secondary_contacts.{place}.{name}": ["is not a field of a contact"] for name in contact.keys() - {"phone_number", "variables"}}
+        errors |= {
+            f"secondary_contacts.{place}.{name}": ["is not a field of a contact"]
+            for name in contact.keys() - {"phone_number", "variables"}
+        }
         errors |= _person_errors(contact, f"secondary_contacts.{place}.")
         if contact.get("phone_number") in numbers:
             errors[f"secondary_contacts.{place}.phone_number"] = ["stands twice in this lead"]
@@ -377,7 +430,7 @@ def _protocol() -> type[asyncio.Protocol]:
 
     class Protocol(HttpToolsProtocol):
         def on_headers_complete(self) -> None:
-            self.scope.setdefault("extensions", {})["transport"] = self.transport
+            self.scope["extensions"] = {"transport": self.transport}  # type: ignore[dict-item]
             super().on_headers_complete()
 
     return Protocol
@@ -394,7 +447,7 @@ class Sandbox:
         self._socket.listen(512)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
         config = uvicorn.Config(
-            _App(self.memory),  # type: ignore[arg-type]
+            _App(self.memory),
             http=_protocol(),
             log_level="critical",
             access_log=False,
@@ -416,7 +469,9 @@ class Sandbox:
             time.sleep(0.01)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.should_exit = True
         self._server.force_exit = True
         self._thread.join(timeout=5)

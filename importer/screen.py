@@ -151,9 +151,11 @@ class _TextScreen(_Screen):
             lines.append(f"Stopped early: {mask(summary.cause)}")
         rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
         lines.append(f"{rows} read:")
-        for status in Status:
-            if count := summary.counts.get(status):
-                lines.append(f"  {count:>9,}  {status.value:<17} {_MEANINGS[status]}")
+        lines += [
+            f"  {summary.counts[status]:>9,}  {status.value:<17} {_MEANINGS[status]}"
+            for status in Status
+            if summary.counts.get(status)
+        ]
         if summary.reasons:
             lines.append("Most frequent reasons:")
             lines += [f"  {count:>9,}  {status}: {code}" for status, code, count in summary.reasons]
@@ -163,7 +165,9 @@ class _TextScreen(_Screen):
         for path in summary.written:
             print(path)
         if summary.retry and summary.command != "check":
-            print(f"When the rows are put right: lead-importer retry {summary.written[0]}", file=self._stream, flush=True)
+            print(
+                f"When the rows are put right: lead-importer retry {summary.written[0]}", file=self._stream, flush=True
+            )
 
 
 class _JsonScreen(_Screen):

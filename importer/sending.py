@@ -49,7 +49,7 @@ class Sent:
     statuses: set[ExitStatus] = field(default_factory=set)
     cause: str | None = None
     leads_sent: int = 0
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     held_open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -60,7 +60,7 @@ class Sent:
 
     def close_run(self, run_id: str, status: ExitStatus, counts: Counter[str]) -> None:
         """Note in the ledger how the run ended."""
-        if self.ledger is not None and self.held_open:
+        if self.ledger is not None:
             self.ledger.end_run(run_id, exit_status=int(status), counts=dict(counts))
 
 
@@ -72,7 +72,14 @@ def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: 
     if not request.sandbox and where.exists():
         ledger = Ledger(where, create=False)
         hashes = ledger.hashes(_with_instance(address, ledger.facts(address).get("instance")))
-    made = plan(works, ledger=ledger, hashes=hashes, allow_duplicate=config.allow_duplicate, include=request.include, run_id=run_id)
+    made = plan(
+        works,
+        ledger=ledger,
+        hashes=hashes,
+        allow_duplicate=config.allow_duplicate,
+        include=request.include,
+        run_id=run_id,
+    )
     outcomes = dict(made.outcomes)
     if request.limit is not None:
         outcomes |= {place: _limited(run_id, request.limit) for place in made.to_send[request.limit :]}
@@ -101,20 +108,24 @@ def _with_instance(address: str, instance: str | None) -> str:
 
 
 def _limited(run_id: str, limit: int) -> Outcome:
-    return Outcome(Status.NOT_SENT, run_id, None, code="limit", message=f"held back by --limit {limit}; the next run goes on")
+    return Outcome(
+        Status.NOT_SENT, run_id, None, code="limit", message=f"held back by --limit {limit}; the next run goes on"
+    )
 
 
 class _Session:
     """One run's sending, step by step."""
 
-    def __init__(self, request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen") -> None:
+    def __init__(
+        self, request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen"
+    ) -> None:
         self.request = request
         self.config = config
         self.works = works
         self.run_id = run_id
         self.screen = screen
         self.held_open = ExitStack()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.outcomes: dict[Place, Outcome] = {}
 
     def run(self) -> Sent:
@@ -123,7 +134,10 @@ class _Session:
         if self.request.sandbox:
             base, key, where = self._sandbox()
         else:
-            base, key = _address(self.request, self.config), api_key(self.config.api.key_env, self.config.api.key_file_env)
+            base, key = (
+                _address(self.request, self.config),
+                api_key(self.config.api.key_env, self.config.api.key_file_env),
+            )
         self.held_open.enter_context(sole_sender(base, key, run_id=self.run_id))
         ledger = self.held_open.enter_context(Ledger(where))
         return anyio.run(self._online, base, key, ledger, limits, backend_options={"use_uvloop": _has_uvloop()})
@@ -141,14 +155,20 @@ class _Session:
 
         box = self.held_open.enter_context(Sandbox(Options()))
         folder = self.held_open.enter_context(tempfile.TemporaryDirectory(prefix="lead-importer-"))
-        self.screen.say(f"Rehearsing against a sandbox at {box.url}: nobody is called, and its lead IDs exist nowhere else.")
+        self.screen.say(
+            f"Rehearsing against a sandbox at {box.url}: nobody is called, and its lead IDs exist nowhere else."
+        )
         return normalise_address(box.url), "sandbox", Path(folder) / "ledger.sqlite3"
 
     async def _online(self, base: str, key: str, ledger: Ledger, limits: tuple[Limit, ...] | None) -> Sent:
         delivery = self.config.delivery
         self.concurrency = self.request.concurrency or delivery.concurrency
         async with Service(
-            base, key, timeout=delivery.timeout, connections=self.concurrency, duplicate_texts=self.config.api.duplicate_texts
+            base,
+            key,
+            timeout=delivery.timeout,
+            connections=self.concurrency,
+            duplicate_texts=self.config.api.duplicate_texts,
         ) as service:
             campaigns = None
             if _is_loopback(base):  # only there can a sandbox be, and its instance is part of its address
@@ -159,7 +179,9 @@ class _Session:
             self._note_run(ledger, address)
             cut = ledger.close_intents(address, self.run_id)
             if cut:
-                self.screen.say(f"{cut} leads were being sent when an earlier run was cut off; whether they were created is unknown.")
+                self.screen.say(
+                    f"{cut} leads were being sent when an earlier run was cut off; whether they were created is unknown."
+                )
             made = self._plan(ledger, hashes)
             if not made.to_send:
                 return self._sent(made, ledger, Stop(), total=0)
@@ -193,7 +215,7 @@ class _Session:
         )
         if made.noted:
             ledger.note_occurrences(self.run_id, made.noted)
-        self.seconds["asking the ledger"] += time.monotonic() - began
+        self.seconds["asking the ledger"] = time.monotonic() - began
         return made
 
     # Before the first lead.
@@ -215,7 +237,9 @@ class _Session:
             )
         for campaign_id, leads in counts.items():
             campaign = known[campaign_id]
-            self.screen.say(f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {leads} leads.")
+            self.screen.say(
+                f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {leads} leads."
+            )
 
     def _by_campaign(self, made: Plan) -> dict[int, int]:
         counts: Counter[int] = Counter()
@@ -235,7 +259,15 @@ class _Session:
     # The delivery.
 
     async def _deliver(
-        self, service: Service, ledger: Ledger, hashes: Hashes, made: Plan, *, address: str, base: str, limits: tuple[Limit, ...] | None
+        self,
+        service: Service,
+        ledger: Ledger,
+        hashes: Hashes,
+        made: Plan,
+        *,
+        address: str,
+        base: str,
+        limits: tuple[Limit, ...] | None,
     ) -> Sent:
         learned = ledger.facts(base).get("pace")
         pacer = Pacer(limits, learned=Learned(**learned) if learned else None, now=time.monotonic())
@@ -262,15 +294,15 @@ class _Session:
             tasks.cancel_scope.cancel()
         self.screen.end()
         spent = time.monotonic() - began
-        self.seconds["waiting for the limit"] += min(delivery.waited, spent)
-        self.seconds["sending"] += max(spent - delivery.waited, 0.0)
+        self.seconds["waiting for the limit"] = min(delivery.waited, spent)
+        self.seconds["sending"] = max(spent - delivery.waited, 0.0)
         found = pacer.learned(time.monotonic())
         if found is not None:
             ledger.remember(base, pace={"per_second": found.per_second, "window": found.window, "limit": found.limit})
         return self._sent(made, ledger, stop, total=len(self.outcomes))
 
-    def _report(self, lead: Planned, outcome: Outcome) -> None:
-        self.outcomes[lead.place] = self._placed(lead, outcome)
+    def _report(self, planned: Planned, outcome: Outcome) -> None:
+        self.outcomes[planned.place] = self._placed(planned, outcome)
         self.screen.step(outcome)
 
     def _placed(self, lead: Planned, outcome: Outcome) -> Outcome:
@@ -283,7 +315,12 @@ class _Session:
         columns = work.mapped.field_columns or {}
         parts = outcome.field.split(".")
         person, rest, where = lead.lead.primary, outcome.field, ""
-        if parts[0] == "secondary_contacts" and len(parts) > 2 and parts[1].isdigit() and int(parts[1]) < len(lead.lead.contacts):
+        if (
+            parts[0] == "secondary_contacts"
+            and len(parts) > 2
+            and parts[1].isdigit()
+            and int(parts[1]) < len(lead.lead.contacts)
+        ):
             person, rest = lead.lead.contacts[int(parts[1])], ".".join(parts[2:])
             row = work.table.places["row"][person.index]
             where = f" (secondary contact in row {row}{f' as contact {person.slot}' if person.slot else ''})"
@@ -302,10 +339,14 @@ class _Session:
             async for received in signals:
                 if stop.signal is not None:
                     self.screen.end()
-                    self.screen.say("Leaving at once. The ledger knows what was sent: run the same command again to go on.")
+                    self.screen.say(
+                        "Leaving at once. The ledger knows what was sent: run the same command again to go on."
+                    )
                     _leave(int(_SIGNALS[signal.Signals(received)]))
                 stop.now("stopped by a signal", int(received))
-                self.screen.say("Stopping: leads in flight are finished, no new one is taken. Press again to leave at once.")
+                self.screen.say(
+                    "Stopping: leads in flight are finished, no new one is taken. Press again to leave at once."
+                )
 
     def _sent(self, made: Plan, ledger: Ledger, stop: Stop, *, total: int) -> Sent:
         statuses: set[ExitStatus] = set()
@@ -362,4 +403,3 @@ def _has_uvloop() -> bool:
     from importlib.util import find_spec
 
     return find_spec("uvloop") is not None
-

@@ -20,7 +20,9 @@ def suppression_list(paths: Sequence[Path], region: str | None) -> dict[str, str
     found: dict[str, str] = {}
     for path in paths:
         table = read(path, Source(header_row=None))
-        texts = pl.concat([pl.Series(table.headers, dtype=pl.String), *(table.cells.get_column(name) for name in table.columns)])
+        texts = pl.concat(
+            [pl.Series(table.headers, dtype=pl.String), *(table.cells.get_column(name) for name in table.columns)]
+        )
         numbers = _numbers(texts, region)
         if not numbers and table.cells.height:
             raise Refused(

@@ -185,9 +185,7 @@ def write_result(
 
 def _of_the_user(table: Table) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the input's own cells and headers: all but what an earlier result added."""
-    keep = [
-        place for place, name in enumerate(table.columns) if not (table.is_result and name in RESULT_COLUMNS)
-    ]
+    keep = [place for place, name in enumerate(table.columns) if not (table.is_result and name in RESULT_COLUMNS)]
     cells = table.cells.select(pl.nth(keep)) if keep else pl.DataFrame()
     return cells, tuple(table.headers[place] for place in keep)
 
@@ -464,7 +462,9 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame) -> _Book:
         sheet.freeze_panes(1, 0)
         sheet.autofilter(0, 0, rows.height, rows.width - 1)
         if rows.height:
-            sheet.ignore_errors({"number_stored_as_text": xlsxwriter.utility.xl_range(1, 0, rows.height, rows.width - 1)})
+            sheet.ignore_errors(
+                {"number_stored_as_text": xlsxwriter.utility.xl_range(1, 0, rows.height, rows.width - 1)}
+            )
         sheet.write_blank(0, 0, None, made[0])
         sheet.write_blank(rows.height, rows.width - 1, None, made[0])
         for place, style in enumerate(made):
@@ -496,9 +496,7 @@ def _widths(top: pl.DataFrame, rows: pl.DataFrame) -> list[int]:
     lengths = pl.all().cast(pl.String).str.len_chars().max().fill_null(0)
     body = rows.head(1000).select(lengths).row(0)
     # The filter's button takes three characters of the header.
-    return [
-        min(max(8, 3 + head, 1 + cell), 50) for head, cell in zip(top.select(lengths).row(0), body, strict=True)
-    ]
+    return [min(max(8, 3 + head, 1 + cell), 50) for head, cell in zip(top.select(lengths).row(0), body, strict=True)]
 
 
 def _marked(names: Sequence[str], headers: Sequence[str], at_fault: pl.Series) -> dict[int, list[str]]:
