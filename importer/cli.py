@@ -3,6 +3,7 @@
 Nothing heavy is imported until a command runs, so that `--help` answers at once.
 """
 
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -232,6 +233,73 @@ def schema() -> None:
     from importer import config
 
     print(json.dumps(config.schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 finds a free one.")] = 0,
+    limit: Annotated[
+        str | None,
+        typer.Option("--limit", metavar="N/s|N/min", help="Answer 429 beyond this rate, with the platform's headers."),
+    ] = None,
+    no_limit_headers: Annotated[
+        bool, typer.Option("--no-limit-headers", help="Leave the limit's headers out.")
+    ] = False,
+    latency: Annotated[
+        float, typer.Option("--latency", metavar="SECONDS", min=0, help="Wait before each answer.")
+    ] = 0.0,
+    faults: Annotated[
+        float,
+        typer.Option("--faults", metavar="SHARE", min=0, max=1, help="Share of creates that go wrong, such as 0.07."),
+    ] = 0.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="KIND",
+            help="Kinds of faults: hang, hang_before, reset, reset_before, cut_body, garbage, 500, 502, 503, 500_before, html_200, no_id, busy. Default: several.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults repeatable.")] = None,
+    no_lookup: Annotated[bool, typer.Option("--no-lookup", help="Don't offer the look-up of leads.")] = False,
+) -> None:
+    """Serve a local OtoniStark API.
+
+    Keeps leads in memory, calls nobody and takes any key, so that imports can be rehearsed, with faults and limits as
+    you choose. Ctrl-C ends it.
+
+    \b
+    Example:
+      lead-importer sandbox --port 8123 --limit 60/min --faults 0.05
+    """
+    from importer.config import parse_rate
+    from importer.sandbox import FAULTS, Options, serve
+
+    try:
+        limits = parse_rate(limit) if limit else ()
+    except ValueError as error:
+        raise typer.BadParameter(f"{limit!r}: right is {error}", param_hint="--limit") from None
+    unknown = [kind for kind in fault or () if kind not in FAULTS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r}: known kinds are {', '.join(FAULTS)}", param_hint="--fault")
+    options: dict[str, Any] = {"faults": dict.fromkeys(fault, 1.0)} if fault else {}
+    if limits:
+        options |= {"limit": int(limits[0].count), "window": limits[0].seconds}
+    made = Options(
+        port=port,
+        limit_headers=not no_limit_headers,
+        latency=latency,
+        fault_rate=faults,
+        seed=seed,
+        lookup=not no_lookup,
+        **options,
+    )
+    try:
+        serve(made, print)
+    except OSError as error:
+        print(f"Port {port} can't be used ({error.strerror}). Choose another, or 0 for a free one.", file=sys.stderr)
+        raise SystemExit(int(ExitStatus.REFUSED)) from None
 
 
 def _carry_out(command: str, **options: Any) -> None:

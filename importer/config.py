@@ -89,13 +89,13 @@ def parse_rate(value: object) -> tuple[Limit, ...]:
         return ()
     if isinstance(value, Limit):
         return (value,)
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple) or (isinstance(value, list) and value):
         return tuple(limit for text in value for limit in parse_rate(text))
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return tuple(
             limit for unit, count in value.items() for limit in parse_rate(f"{count}/{str(unit).removeprefix('per_')}")
         )
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)", str(value).strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)", str(value).strip().lower())
     if match is None or match[2] not in _PER or not float(match[1]):
         raise WrongValueError("auto, or a number and a unit, such as 40/s, 60/min or 5000/day; several in a list")
     return (Limit(float(match[1]), float(_PER[match[2]])),)
@@ -112,8 +112,8 @@ def parse_region(value: object) -> str:
     return code
 
 
-def _whole(low: int, high: int | None = None) -> tuple[BeforeValidator, WithJsonSchema]:
-    right = f"a whole number from {low}" + (f" to {high}" if high else "")
+def _whole(low: int, high: int | None = None, *, other: str = "") -> tuple[BeforeValidator, WithJsonSchema]:
+    right = f"a whole number from {low}" + (f" to {high}" if high else "") + other
 
     def parse(value: object) -> int:
         text = str(value).strip()
@@ -170,11 +170,11 @@ def _sheet(value: object) -> str | int:
 
 def _base_url(value: object) -> str:
     text = str(value).strip()
-    parts = urlsplit(text)
+    parts = urlsplit(text if "://" in text else f"https://{text}")
     if "@" in parts.netloc or parts.query:
         raise ValueError("the address carries a password or a query (not shown). Right is the address alone.")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise WrongValueError(f"an address that begins with https:// (or http://), such as {DEFAULT_BASE_URL}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
+        raise WrongValueError(f"an address with https:// (or http://), such as {DEFAULT_BASE_URL}")
     return text
 
 
@@ -277,7 +277,8 @@ def _form(value: object) -> str:
 # The models.
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
+_ONE_OR_MORE = WithJsonSchema({"type": ["array", "string"], "items": {"type": "string", "minLength": 1}})
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_several), _ONE_OR_MORE]
 CellTexts = Annotated[
     tuple[Annotated[str, StringConstraints(strip_whitespace=True)], ...],
     BeforeValidator(_several),
@@ -332,7 +333,7 @@ class Api(Settings):
 
     example = "{base_url: " + DEFAULT_BASE_URL + "}"
     base_url: Annotated[
-        str, BeforeValidator(_base_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})
+        str, BeforeValidator(_base_url), WithJsonSchema({"type": "string", "pattern": r"^(https?://)?[^\s@?]+$"})
     ] = Field(
         default=DEFAULT_BASE_URL,
         description="Address of the API; the host, …/api and the whole endpoint are understood.",
@@ -372,7 +373,9 @@ class CampaignColumn(Settings):
 
     example = "{column: Campaign, map: {Spring: 7}}"
     column: Text = Field(description="Column with the campaign's number, or with a name that `map` knows.")
-    map: Mapping[Text, Count] | None = Field(default=None, description="Names in the cells → campaign numbers.")
+    map: Mapping[Text, Count] | None = Field(
+        default=None, description="Names in the cells → campaign numbers.", examples=[{"Spring": 7}]
+    )
 
 
 class RegionColumn(Settings):
@@ -400,7 +403,7 @@ Region = Annotated[
 Campaign = Annotated[
     Annotated[
         int,
-        *_whole(1),
+        _whole(1, other=", or {column: Campaign}")[0],
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+$"}]}),
         Tag("<plain>"),
     ]
@@ -468,7 +471,7 @@ class Variable(Settings):
     format: Annotated[Text, AfterValidator(_date_format)] | None = Field(
         default=None, description="How dates are written, by strptime; only with type: date.", examples=["%d/%m/%Y"]
     )
-    map: Mapping[str, Value] | None = Field(
+    map: Mapping[Annotated[str, StringConstraints(strip_whitespace=True)], Value] | None = Field(
         default=None, description="Cells → values.", examples=[{"G": "gold", "S": "silver"}]
     )
     default: Value | None = Field(
@@ -555,7 +558,9 @@ class ContactColumn(Settings):
     example = "{phone: Phone 2, variables: {customer_name: Contact 2}}"
     phone: Text = Field(description="Column with the contact's number.")
     region: Region | None = Field(default=None, description="Country of numbers without +. Default: the lead's.")
-    variables: Mapping[str, Variable] = Field(default_factory=dict, description="The contact's variables.")
+    variables: Mapping[str, Variable] = Field(
+        default_factory=dict, description="The contact's variables.", examples=[{"name": "Contact 2"}]
+    )
 
     @classmethod
     def long(cls, written: Any) -> Any:
@@ -570,7 +575,7 @@ class Contacts(Settings):
     group_by: Text | None = Field(default=None, description="Rows with the same value in this column are one lead.")
     primary_when: When | None = Field(default=None, description="Which row of a group is the lead. Default: the first.")
     variables: Mapping[str, Variable] | None = Field(
-        default=None, description="Variables of contacts in rows. Default: the lead's."
+        default=None, description="Variables of contacts in rows. Default: the lead's.", examples=[{"name": "Contact"}]
     )
     columns: tuple[ContactColumn, ...] = Field(default=(), description="Contacts on the lead's row, at most ten.")
     on_invalid: Literal["hold", "drop"] = Field(
@@ -656,14 +661,16 @@ class Config(Settings):
         description="Where the lead's number stands.", examples=["Phone", {"column": "Phone", "region": "US"}]
     )
     variables: Mapping[str, Variable] = Field(
-        default_factory=dict, description="Variables of the campaign's assistant → the columns they come from."
+        default_factory=dict,
+        description="Variables of the campaign's assistant → the columns they come from.",
+        examples=[{"company": "Company"}],
     )
     secondary_contacts: Contacts | None = Field(default=None, description="Further people of a lead.")
     where: When | None = Field(default=None, description="Rows to send; others are `filtered`.")
     allow_duplicate: YesNo = Field(
         default=False, description="Create a lead though its number is in the campaign already."
     )
-    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several)] = Field(
+    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several), _ONE_OR_MORE] = Field(
         default=(), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
     )
     delivery: Delivery = Field(default=Delivery(), description="How leads are sent.")
@@ -903,15 +910,17 @@ class _Layout:
         )
 
 
-def _tidy(node: Any) -> None:
+def _tidy(node: Any, *, is_schema: bool = True) -> None:
     """Drop from a schema what says nothing to its readers: generated titles, defaults that are whole blocks."""
     if isinstance(node, list):
         for item in node:
             _tidy(item)
-    if isinstance(node, dict):
-        if isinstance(node.get("title"), str):
-            del node["title"]
-        if "default" in node and isinstance(node["default"], dict | list | None):
-            del node["default"]
-        for item in node.values():
-            _tidy(item)
+    if not isinstance(node, dict):
+        return
+    if is_schema:
+        node.pop("title", None)
+        if isinstance(node.get("default", ""), dict | list | None):
+            node.pop("default", None)
+    for key, item in node.items():
+        if key not in ("examples", "required"):
+            _tidy(item, is_schema=not (is_schema and key in ("properties", "$defs")))

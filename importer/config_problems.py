@@ -22,8 +22,9 @@ from importer.errors import Refused
 
 Loc = tuple[str | int, ...]
 
-#: Keys of the service look like `<number>|<random>` (api.md, "The call").
-_KEY_VALUE = re.compile(r"\d+\|[A-Za-z0-9_\-]{8,}")
+#: Keys of the service look like `<number>|<random>` (api.md, "The call"): alone, or a long one inside another text.
+_KEY_VALUE = re.compile(r"\s*(?:bearer\s+)?\d+\|\S{6,}\s*|.*\d+\|[A-Za-z0-9_\-]{20,}.*", re.IGNORECASE | re.DOTALL)
+_KEY_INSIDE = re.compile(r"\d+\|[A-Za-z0-9_\-]{6,}")
 _KEY_NAMES = frozenset(
     [
         "key",
@@ -108,14 +109,12 @@ class Document:
         """Return the deepest part of `loc` that the file has; short forms stand for what they mean."""
         path: Loc = ()
         for step in loc:
-            if str(step).startswith("<"):  # the tag of a union, which is in no file
-                continue
-            found = next(
-                (name for name in (step, {"columns": "column"}.get(str(step))) if (*path, name) in self.places), None
-            )
-            if found is None:
+            names = (step, "column") if step == "columns" else (step,)
+            found = next((name for name in names if (*path, name) in self.places), None)
+            if found is not None:
+                path = (*path, found)
+            elif not str(step).startswith("<"):  # the tag of a union, which stands in no file
                 break
-            path = (*path, found)
         return path
 
     def place(self, loc: Sequence[str | int]) -> tuple[int, int]:
@@ -151,7 +150,7 @@ def read(path: Path) -> Document:
 
 def hide_keys(text: str) -> str:
     """Replace what looks like a key of the service."""
-    return _KEY_VALUE.sub("<key not shown>", text)
+    return _KEY_INSIDE.sub("<key not shown>", text)
 
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
@@ -174,7 +173,7 @@ def show(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
-        return "a list"
+        return "a list" if value else "an empty list"
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 
@@ -207,36 +206,42 @@ def _within(loc: Loc, outer: Loc) -> bool:
 
 
 def _told(document: Document, error: ErrorDetails, root: type[Settings]) -> tuple[tuple[int, int], str]:
+    found = document.find(error["loc"])
+    place = document.place(found)
+    if error["type"] == "extra_forbidden":
+        place = document.key_places.get(found, place)
+    return place, _words(error, ".".join(str(step) for step in found if isinstance(step, str)), root)
+
+
+def _words(error: ErrorDetails, name: str, root: type[Settings]) -> str:
     loc, kind = error["loc"], error["type"]
-    found = document.find(loc)
     if kind == "extra_forbidden":
-        model, key = _model_at(root, loc[:-1]), str(loc[-1])
-        near = did_you_mean(key, model.keys())
-        return document.key_places.get(
-            found, document.place(found)
-        ), f"unknown key {key!r}{near} Known keys here: {', '.join(model.keys())}."
-    name = ".".join(str(step) for step in found if isinstance(step, str))
+        key, known = str(loc[-1]), _model_at(root, loc[:-1]).keys()
+        return f"unknown key {key!r}{did_you_mean(key, known)} Known keys here: {', '.join(known)}."
     if kind == "missing":
-        inside = f" in {name}" if name else ""
-        return document.place(
-            found
-        ), f"{str(loc[-1])!r} is missing{inside}. Right is, for instance, {_model_at(root, loc[:-1]).example}."
+        inside = f" in {name}" if len(loc) > 1 else ""
+        return f"{str(loc[-1])!r} is missing{inside}. Right is, for instance, {_model_at(root, loc[:-1]).example}."
     cause = error.get("ctx", {}).get("error")
     if kind == "value_error" and not isinstance(cause, WrongValueError):
-        return document.place(found), f"{name}: {cause}"
-    return document.place(found), f"{name} is {show(error['input'])}; right is {_right(error, _model_at(root, loc))}"
+        return f"{name}: {cause}"
+    return f"{name} is {show(error['input'])}; right is {_right(error, root)}"
 
 
-def _right(error: ErrorDetails, model: type[Settings]) -> str:
+def _right(error: ErrorDetails, root: type[Settings]) -> str:
     kind: str = error["type"]
     context: dict[str, Any] = error.get("ctx", {})
     if kind == "value_error":
         return f"{context['error']!s}."
     if kind == "literal_error":
-        options = re.findall(r"'([^']*)'", context["expected"])
+        options: list[str] = re.findall(r"'([^']*)'", context["expected"])
         return ", ".join(options[:-1]) + " or " + options[-1] + did_you_mean(str(error["input"]), options)
-    if kind == "model_type" or kind.startswith(("dict", "mapping")):
-        return f"a mapping, such as {model.example}."
+    if kind == "model_type":
+        return f"a mapping, such as {_model_at(root, error['loc']).example}."
+    if kind.startswith(("dict", "mapping")):
+        pairs = (_model_at(root, error["loc"][:-1]).model_fields[str(error["loc"][-1])].examples or [{}])[0]
+        return "a mapping, such as {" + ", ".join(f"{key}: {value}" for key, value in pairs.items()) + "}."
+    if kind == "too_short":
+        return "at least one."
     if kind.startswith(("tuple", "list")):
         return "a list, such as [first, second]."
     return "a text." if kind.startswith("string") else "something else."
@@ -344,7 +349,7 @@ class _Walk:
                 )
                 continue
             key = str(key_node.value)
-            if _KEY_VALUE.search(key):
+            if _KEY_VALUE.fullmatch(key):
                 self._withhold(place, (*path, key), "what stands here looks like a key of the API (not shown).")
                 continue
             if key in content:
@@ -367,9 +372,8 @@ class _Walk:
         name = str(path[-1])
         if name.lower().translate({95: None, 45: None, 32: None}) in _KEY_NAMES and not _OWN_NAMES & set(path[:-1]):
             dotted = ".".join(str(step) for step in path)
-            return self._withhold(
-                key_place, path, f"a key or password does not belong in a config ({dotted}, not shown)."
-            )
+            self._withhold(key_place, path, f"a key or password does not belong in a config ({dotted}, not shown).")
+            return None
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -382,15 +386,16 @@ class _Walk:
             return None
         place = self._document.places[path] = _start(node)
         text = str(node.value)
-        if _KEY_VALUE.search(text):
-            return self._withhold(place, path, "what stands here looks like a key of the API (not shown).")
+        if _KEY_VALUE.fullmatch(text):
+            self._withhold(place, path, "what stands here looks like a key of the API (not shown).")
+            return None
         if str(node.tag).startswith("!"):
             self._problem(place, f"the tag {str(node.tag)!r} means nothing here. Remove it.")
         scalar = Scalar(text)
         scalar.value = _VALUES.get(tag, str)(text)
         return scalar
 
-    def _withhold(self, place: tuple[int, int], path: Loc, found: str) -> Any:
+    def _withhold(self, place: tuple[int, int], path: Loc, found: str) -> None:
         self._document.withheld.append(path)
         self._problem(
             place,

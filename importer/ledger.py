@@ -271,9 +271,9 @@ class Ledger:
             part = numbers[start : start + 500]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(
-                "SELECT m.number, m.identity, m.position, l.state, l.run_id, l.lead_id, l.code, l.message, l.field,"
+                "SELECT m.number, m.identity, m.position, l.state, l.run_id, l.lead_id, l.code, l.message, l.field,"  # noqa: S608 - question marks only
                 " l.http_status, l.attempts, l.finished_at"
-                f" FROM members m JOIN leads l USING (identity) WHERE m.number IN ({marks})",  # noqa: S608 - question marks only
+                f" FROM members m JOIN leads l USING (identity) WHERE m.number IN ({marks})",
                 part,
             )
             for number, *rest in rows:
@@ -545,8 +545,8 @@ def _outcome(identity: bytes, outcome: Outcome) -> _Write:
     erase = "" if keep else ", number = NULL, payload = NULL"
     write: _Write = [
         (
-            "UPDATE leads SET state = ?, run_id = ?, attempts = ?, finished_at = ?, lead_id = ?, code = ?, message = ?, field = ?,"
-            f" http_status = ?{erase} WHERE identity = ?",  # noqa: S608 - one of two constants
+            "UPDATE leads SET state = ?, run_id = ?, attempts = ?, finished_at = ?, lead_id = ?, code = ?, message = ?, field = ?,"  # noqa: S608 - one of two constants
+            f" http_status = ?{erase} WHERE identity = ?",
             (
                 outcome.status.value,
                 outcome.run_id,

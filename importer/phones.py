@@ -10,7 +10,7 @@ from typing import Literal
 
 import phonenumbers
 import polars as pl
-from phonenumbers import NumberParseException, PhoneNumber, ValidationResult, phonenumberutil
+from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
 
 MissingPlus = Literal["refuse", "restore", "national"]
 
@@ -204,7 +204,8 @@ def _could_have_lost_plus(digits: str, number: PhoneNumber, region: str | None) 
     assert region is not None
     if number.country_code == 1:  # ten digits are national, and eleven from 1 have one reading only
         return False
-    prefix = phonenumberutil.ndd_prefix_for_region_code(region, True)
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
+    prefix = metadata.national_prefix if metadata is not None else None
     return not (prefix and digits.startswith(prefix)) and not digits.startswith("00")
 
 

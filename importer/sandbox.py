@@ -8,7 +8,9 @@ import asyncio
 import random
 import re
 import secrets
+import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -476,3 +478,17 @@ class Sandbox:
         self._server.force_exit = True
         self._thread.join(timeout=5)
         self._socket.close()
+
+
+def serve(options: Options, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `OSError` where the port is taken."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with Sandbox(options) as box:
+        announce(f"OtoniStark sandbox at {box.url} (any key will do). Ctrl-C ends it.")
+        for number, name, status in options.campaigns:
+            announce(f"  campaign {number}: {name!r} ({status})")
+        announce(f"What it was told: {box.url.removesuffix('/api')}/sandbox/memory")
+        sys.stdout.flush()
+        ended.wait()

@@ -14,6 +14,7 @@ import io
 import os
 import re
 import secrets
+import stat
 import unicodedata
 import zipfile
 from collections import defaultdict
@@ -106,8 +107,8 @@ def _refuse_unwritable(path: Path) -> None:
         return
     except OSError as error:
         raise Refused(f"{path}: no such file can be made ({_reason(error)}). Pass --out with another name.") from error
-    if not os.path.isfile(path):  # noqa: PTH113 -- Path.is_file would stat a third time and hide why
-        raise Refused(f"{path}: this is no file (mode {found.st_mode:o}). Pass --out with another name.")
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused(f"{path}: this is a folder or a device, no file. Pass --out with another name.")
 
 
 def colliding(paths: Sequence[Path], inputs: Sequence[Path]) -> list[str]:
@@ -194,9 +195,10 @@ _NOT_TWICE = "What was sent is in the ledger and is not sent twice."
 
 
 def _advice(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    number = _number(error)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         what, do = "there is no room for the result file", "Free some, or pass --out with another place"
-    elif isinstance(error, PermissionError) or error.errno in (errno.EBUSY, errno.ETXTBSY, errno.EROFS):
+    elif isinstance(error, PermissionError) or number in (errno.EBUSY, errno.ETXTBSY, errno.EROFS):
         what = f"the result file may not be written ({_reason(error)})"
         do = "Close it if it is open in Excel, or pass --out with another place"
     else:
@@ -206,7 +208,13 @@ def _advice(path: Path, error: OSError) -> str:
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _number(error: OSError) -> int | None:
+    """Return the system's number; polars has it in its text only: "File too large (os error 27)"."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return error.errno if error.errno is not None or told is None else int(told[1])
 
 
 def _move_in(path: Path, write: Callable[[IO[bytes]], None], older_run_id: str | None) -> Path | None:
@@ -403,7 +411,9 @@ _PACKING = 1
 
 def _write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequence[str], ours: pl.DataFrame) -> None:
     """Write one sheet: text cells, our counts as numbers; header frozen and bold, filter, widths, marked cells."""
-    top = pl.DataFrame({str(place): [text] for place, text in enumerate([*headers, *RESULT_COLUMNS])}, strict=False)
+    # An empty header is written too, as an empty text: else readers take the sheet to begin at the first filled column.
+    names = [*headers, *RESULT_COLUMNS]
+    top = pl.DataFrame({str(place): pl.Series([text], dtype=pl.String) for place, text in enumerate(names)})
     top, _ = _cut(top, headers)
     user, notes = _cut(user, headers)
     ours, _ = _cut(_with_notes(ours, notes), RESULT_COLUMNS)

@@ -1,0 +1,99 @@
+"""What the tests stand on: a real server on loopback, and the real command in a subprocess."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from importer.sandbox import Options, Sandbox
+
+KEY = "17|a-key-that-must-never-be-seen"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A folder with a state of its own, in which commands are run against one server."""
+
+    folder: Path
+    url: str | None = None
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("OTONISTARK", "LEAD_IMPORTER"))
+        }
+        return kept | {"XDG_STATE_HOME": str(self.folder / ".state"), "OTONISTARK_API_KEY": KEY} | more
+
+    def command(self, *words: str | Path) -> list[str]:
+        online = words[0] in ("run", "retry", "check") and self.url is not None and "--base-url" not in words
+        return [sys.executable, "-m", "importer", *map(str, words), *(["--base-url", self.url or ""] if online else [])]
+
+    def run(self, *words: str | Path, timeout: float = 120, **more: str) -> Ended:
+        """Run a command; the key must not show in anything it says."""
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        assert KEY not in done.stdout + done.stderr
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def rows(self, name: str, delimiter: str = ",") -> list[dict[str, str]]:
+        with (self.folder / name).open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, delimiter=delimiter))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Sandbox]]:
+    """Start sandboxes that end with the test."""
+    started: list[Sandbox] = []
+
+    def start(**options: Any) -> Sandbox:
+        box = Sandbox(Options(**options)).__enter__()
+        started.append(box)
+        return box
+
+    yield start
+    for box in started:
+        box.__exit__(None, None, None)
+
+
+@pytest.fixture
+def sandbox(serve: Callable[..., Sandbox]) -> Sandbox:
+    return serve()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, sandbox: Sandbox) -> Desk:
+    return Desk(tmp_path, sandbox.url)
+
+
+def memory(box: Sandbox) -> dict[str, Any]:
+    """Return what the server knows, asked over the wire."""
+    with urllib.request.urlopen(box.url.removesuffix("/api") + "/sandbox/memory") as answer:
+        return json.load(answer)

@@ -1,0 +1,389 @@
+"""The main job, by the real command against a real server."""
+
+import json
+import random
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+import openpyxl
+import pytest
+from conftest import Desk, memory
+
+from importer.sandbox import Sandbox
+
+CONFIG = """\
+campaign_id: 7
+phone: {column: Phone, region: US}
+variables:
+  customer_name: "{First} {Last}"
+  email: {column: E-mail, type: email}
+"""
+HEAD = "First,Last,Phone,E-mail\n"
+FAST = ("--rate", "500/s", "--yes")
+
+
+def people(*numbers: int) -> str:
+    return HEAD + "".join(f"Ada,N{number},+1212555{number:04d},ada{number}@example.com\n" for number in numbers)
+
+
+def statuses(rows: list[dict[str, str]]) -> list[str]:
+    return [row["import_status"] for row in rows]
+
+
+def test_rows_come_back_with_their_lead_ids(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100, 101))
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    assert ended.status == 0, ended.err
+    rows, leads = desk.rows("a.results.csv"), {lead["phone_number"]: lead for lead in memory(sandbox)["leads"]}
+    assert statuses(rows) == ["created", "created"]
+    assert [row["import_lead_id"] for row in rows] == [str(leads[row["Phone"]]["id"]) for row in rows]
+    assert leads["+12125550100"]["variables"] == {"customer_name": "Ada N100", "email": "ada100@example.com"}
+    assert [row["import_row"] for row in rows] == ["2", "3"]
+
+
+def test_running_again_sends_nothing(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100, 101))
+    desk.write("c.yaml", CONFIG)
+    desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    first = desk.rows("a.results.csv")
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    again = desk.rows("a.results.csv")
+    assert ended.status == 0
+    assert statuses(again) == ["already_imported"] * 2
+    assert [row["import_lead_id"] for row in again] == [row["import_lead_id"] for row in first]
+    assert [row["import_run_id"] for row in again] == [row["import_run_id"] for row in first]
+    assert memory(sandbox)["posts"] == 2
+    kept = [path.name for path in desk.folder.glob("a.results.*.csv")]
+    assert kept == [f"a.results.{first[0]['import_run_id']}.csv"]
+
+
+def test_fail_edit_retry_until_all_rows_are_done(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100, 101) + "Bea,X,12,bea@example.com\nCid,Y,+12125550102,cid at example\n")
+    desk.write("c.yaml", CONFIG)
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 1
+    rows = desk.rows("a.results.csv")
+    assert statuses(rows) == ["created", "created", "invalid", "invalid"]
+    assert [row["import_error_column"] for row in rows[2:]] == ["Phone", "E-mail"]
+    assert [row["import_error_code"] for row in rows[2:]] == ["phone_too_short", "value_not_email"]
+    text = (desk.folder / "a.results.csv").read_text(encoding="utf-8-sig")
+    lines = (
+        text.replace(",12,", ",+12125550103,").replace("cid at example", "cid@example.com").splitlines(keepends=True)
+    )
+    desk.write("a.results.csv", "".join([lines[0], *reversed(lines[1:])]))
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 0
+    after = desk.rows("a.results.csv")
+    assert statuses(after) == ["created"] * 4
+    assert [row["import_row"] for row in after] == ["5", "4", "3", "2"]
+    assert memory(sandbox)["posts"] == 4
+
+
+def test_a_second_night_skips_last_nights_results(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG)
+    desk.run("run", "*.csv", "-c", "c.yaml", *FAST)
+    desk.write("b.csv", people(101))
+    ended = desk.run("run", "*.csv", "-c", "c.yaml", *FAST)
+    assert ended.status == 0, ended.err
+    assert "a.results.csv: skipped" in ended.err
+    assert memory(sandbox)["posts"] == 2
+    desk.run("run", "a.csv", "a.results.csv", "b.csv", "b.results.csv", "-c", "c.yaml", *FAST)
+    assert memory(sandbox)["posts"] == 2
+
+
+def test_run_on_a_result_is_refused(desk: Desk) -> None:
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG)
+    desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    ended = desk.run("run", "a.results.csv", "-c", "c.yaml", *FAST)
+    assert ended.status == 2
+    assert "lead-importer retry" in ended.err
+
+
+def test_check_sends_nothing_and_needs_no_key(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100) + "Bea,X,12,\n")
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("check", "a.csv", "-c", "c.yaml", OTONISTARK_API_KEY="")
+    assert ended.status == 1
+    assert statuses(desk.rows("a.check.csv")) == ["ready", "invalid"]
+    assert memory(sandbox)["answers"] == {}
+    assert not list((desk.folder / ".state").rglob("ledger*"))
+
+
+def test_limit_holds_the_rest_back_and_the_next_run_goes_on(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100, 101, 102))
+    desk.write("c.yaml", CONFIG)
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "2", *FAST).status == 0
+    assert statuses(desk.rows("a.results.csv")) == ["created", "created", "not_sent"]
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    assert statuses(desk.rows("a.results.csv")) == ["already_imported", "already_imported", "created"]
+
+
+def test_a_number_twice_in_the_file_is_sent_once(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100, 100))
+    desk.write("c.yaml", CONFIG)
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    rows = desk.rows("a.results.csv")
+    assert statuses(rows) == ["created", "duplicate"]
+    assert "row 2" in rows[1]["import_error"]
+    assert memory(sandbox)["posts"] == 1
+
+
+def test_with_duplicates_allowed_alike_rows_are_leads_of_their_own(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100, 100, 100))
+    desk.write("c.yaml", CONFIG + "allow_duplicate: true\n")
+    desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "1", *FAST)
+    assert statuses(desk.rows("a.results.csv")) == ["created", "not_sent", "not_sent"]
+    text = (desk.folder / "a.results.csv").read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    desk.write("a.results.csv", "".join([text[0], text[3]]))
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 0
+    assert len(memory(sandbox)["leads"]) == 2
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    assert sorted(statuses(desk.rows("a.results.csv"))) == ["already_imported", "already_imported", "created"]
+    assert memory(sandbox)["posts"] == 3
+
+
+GROUPS = CONFIG + "secondary_contacts: {group_by: Account, primary_when: {column: Role, in: [Primary]}}\n"
+GROUP_HEAD = "Account,Role,First,Last,Phone,E-mail\n"
+
+
+def member(account: str, role: str, number: int) -> str:
+    return f"{account},{role},Ada,N{number},+1212555{number:04d},\n"
+
+
+def test_contacts_are_found_in_any_order_and_get_their_own_ids(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write(
+        "a.csv", GROUP_HEAD + member("A", "Spouse", 101) + member("B", "Primary", 110) + member("A", "Primary", 100)
+    )
+    desk.write("c.yaml", GROUPS)
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    rows = desk.rows("a.results.csv")
+    lead = next(lead for lead in memory(sandbox)["leads"] if lead["phone_number"] == "+12125550100")
+    assert [person["phone_number"] for person in lead["secondary_contacts"]] == ["+12125550101"]
+    assert rows[0]["import_lead_id"] == rows[2]["import_lead_id"] == str(lead["id"])
+    assert rows[0]["import_contact_id"] == str(lead["secondary_contacts"][0]["id"])
+    assert rows[2]["import_contact_id"] == ""
+
+
+def test_one_number_may_be_a_contact_in_two_households(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write(
+        "a.csv",
+        GROUP_HEAD
+        + member("A", "Primary", 100)
+        + member("A", "Nanny", 105)
+        + member("B", "Primary", 101)
+        + member("B", "Nanny", 105),
+    )
+    desk.write("c.yaml", GROUPS)
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    assert statuses(desk.rows("a.results.csv")) == ["created"] * 4
+
+
+def test_swapped_roles_are_refused_within_a_file_and_after_a_run(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("c.yaml", GROUPS)
+    desk.write(
+        "a.csv", GROUP_HEAD + member("A", "Primary", 100) + member("A", "Spouse", 101) + member("B", "Primary", 101)
+    )
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 1
+    assert [row["import_error_code"] for row in desk.rows("a.results.csv")] == ["", "", "group_changed"]
+    desk.write("b.csv", GROUP_HEAD + member("A", "Spouse", 100) + member("A", "Primary", 101))
+    assert desk.run("run", "b.csv", "-c", "c.yaml", *FAST).status == 1
+    assert [row["import_error_code"] for row in desk.rows("b.results.csv")] == ["group_changed"] * 2
+    assert memory(sandbox)["posts"] == 1
+
+
+def test_a_contact_put_right_after_its_lead_was_created_is_not_sent_alone(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("c.yaml", GROUPS.replace("in: [Primary]}}", "in: [Primary]}, on_invalid: drop}"))
+    desk.write("a.csv", GROUP_HEAD + member("A", "Primary", 100) + "A,Spouse,Bo,B,12,\n")
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 1
+    assert statuses(desk.rows("a.results.csv")) == ["created", "invalid"]
+    fixed = (desk.folder / "a.results.csv").read_text(encoding="utf-8-sig").replace(",12,", ",+12125550109,")
+    desk.write("a.results.csv", fixed)
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 1
+    rows = desk.rows("a.results.csv")
+    assert [(row["import_status"], row["import_error_code"]) for row in rows] == [
+        ("created", ""),
+        ("invalid", "lead_exists"),
+    ]
+    assert rows[1]["import_lead_id"] == rows[0]["import_lead_id"]
+    assert memory(sandbox)["posts"] == 1
+
+
+def test_five_thousand_leads_with_groups(desk: Desk, sandbox: Sandbox) -> None:
+    chance = random.Random(5)
+    lines, number = [], 0
+    for account in range(5000):
+        for role in ["Primary", *["Spouse"] * (account % 3 == 0)]:
+            lines.append(f"K{account},{role},Ada,N{number},+1{2122000000 + number * 7},\n")
+            number += 1
+    chance.shuffle(lines)
+    desk.write("a.csv", GROUP_HEAD + "".join(lines))
+    desk.write("c.yaml", GROUPS)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--rate", "3000/s", "--concurrency", "16")
+    counts = Counter(statuses(desk.rows("a.results.csv")))
+    assert sum(counts.values()) == len(lines)
+    assert counts["created"] > 0.9 * len(lines), ended.err
+    shown = sum(int(found.replace(",", "")) for found in re.findall(r"^ +([\d,]+)  [a-z_]+  ", ended.err, re.MULTILINE))
+    assert shown == len(lines)
+    leads = memory(sandbox)["leads"]
+    assert len({lead["phone_number"] for lead in leads}) == len(leads)
+
+
+def test_the_platforms_own_layout_needs_no_config(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write(
+        "a.csv",
+        "phone_number,customer_name,secondary_phone_1,secondary_1_customer_name\n+12125550100,Ada,+12125550101,Bo\n+12125550102,Cy,,\n",
+    )
+    assert desk.run("run", "a.csv", "--campaign", "7", *FAST).status == 0
+    rows, leads = desk.rows("a.results.csv"), memory(sandbox)["leads"]
+    lead = next(lead for lead in leads if lead["phone_number"] == "+12125550100")
+    assert lead["variables"] == {"customer_name": "Ada"}
+    assert lead["secondary_contacts"][0]["variables"] == {"customer_name": "Bo"}
+    assert rows[0]["import_contact_id"] == str(lead["secondary_contacts"][0]["id"])
+    assert desk.run("run", "a.csv").status == 2
+
+
+def test_a_workbook_comes_back_as_a_workbook(desk: Desk, sandbox: Sandbox) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(["First", "Last", "Phone", "E-mail"])
+    sheet.append(["Ada", "N", 2125550100, None])
+    sheet.append([None, None, None, None])
+    sheet.append(["Bea", "N", "212-555-0101 ext 5", None])
+    book.save(desk.folder / "a.xlsx")
+    desk.write("c.yaml", CONFIG)
+    assert desk.run("run", "a.xlsx", "-c", "c.yaml", *FAST).status == 1
+    rows = list(openpyxl.load_workbook(desk.folder / "a.results.xlsx").active.iter_rows(values_only=True))
+    assert [row[4] for row in rows[1:]] == ["created", "filtered", "invalid"]
+    assert rows[1][2] == "2125550100"
+    assert rows[3][7] == "phone_extension"
+    assert [row[14] for row in rows[1:]] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "rows"),
+    [
+        ((401, "{}"), 3, {"failed", "not_sent"}),
+        ((302, ""), 3, {"failed", "not_sent"}),
+        ((500, "{}"), 5, {"unknown"}),
+        ((200, "<html>"), 5, {"unknown"}),
+        ((200, '{"message": "ok"}'), 5, {"unknown"}),
+    ],
+)
+def test_only_a_confirmed_lead_counts_as_created(
+    desk: Desk, raw_server: Callable[..., str], answer: tuple[int, str], status: int, rows: set[str]
+) -> None:
+    url = raw_server(*answer)
+    desk.write("a.csv", people(100, 101))
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--base-url", url, "--concurrency", "1", *FAST)
+    assert ended.status == status, ended.err
+    assert set(statuses(desk.rows("a.results.csv"))) <= rows
+
+
+@pytest.fixture
+def raw_server():
+    """Serve one answer to every POST, and 404 to all else."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    servers = []
+
+    def start(status: int, body: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _say(self, status: int, body: str) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "/login")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def do_POST(self) -> None:
+                self._say(status, body)
+
+            def do_GET(self) -> None:
+                self._say(404, "{}")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/api"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_unreachable_server_ends_with_status_3_and_sends_nothing(desk: Desk) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--base-url", f"http://127.0.0.1:{port}/api", *FAST)
+    assert ended.status == 3
+    assert "can't be reached" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_unknown_campaign_ends_with_status_2(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--campaign", "99", *FAST)
+    assert ended.status == 2
+    assert "99" in ended.err
+    assert "Spring fair" in ended.err
+    assert memory(sandbox)["posts"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "said"),
+    [
+        (("run", "none.csv", "-c", "c.yaml"), {}, "no such file"),
+        (("run", "a.csv", "-c", "none.yaml"), {}, "none.yaml"),
+        (("run", "a.csv", "-c", "bad.yaml"), {}, "bad.yaml, line 3"),
+        (("run", "a.csv", "-c", "column.yaml"), {}, "Phone"),
+        (("run", "a.csv", "-c", "c.yaml"), {"OTONISTARK_API_KEY": ""}, "OTONISTARK_API_KEY"),
+        (("run", "a.csv", "-c", "c.yaml", "--base-url", "http://example.com/api"), {}, "https"),
+    ],
+)
+def test_what_is_refused_says_where_and_what_to_do(
+    desk: Desk, sandbox: Sandbox, words: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG)
+    desk.write("bad.yaml", "campaign_id: 7\nphone: Phone\nvariabels: {}\n")
+    desk.write("column.yaml", "campaign_id: 7\nphone: {column: Fone, region: US}\n")
+    ended = desk.run(*words, **environment)
+    assert ended.status == 2, ended.err
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert memory(sandbox)["posts"] == 0
+
+
+def test_suppressed_people_are_not_sent(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("dnc.txt", "(212) 555-0101\n")
+    desk.write("a.csv", people(100, 101))
+    desk.write("c.yaml", CONFIG + "suppress: [dnc.txt]\n")
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    assert statuses(desk.rows("a.results.csv")) == ["created", "suppressed"]
+    assert memory(sandbox)["posts"] == 1
+
+
+def test_the_log_masks_phones_and_mails(desk: Desk, serve: Callable[..., Sandbox]) -> None:
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--log-format", "json", *FAST)
+    assert "5550100" not in ended.err
+    assert "@example.com" not in ended.err
+    assert [json.loads(line)["event"] for line in ended.err.splitlines()][-1] == "summary"
