@@ -487,8 +487,8 @@ def serve(options: Options, announce: Callable[[str], None]) -> None:
         signal.signal(number, lambda *_: ended.set())
     with Sandbox(options) as box:
         announce(f"OtoniStark sandbox at {box.url} (any key will do). Ctrl-C ends it.")
-        for number, name, status in options.campaigns:
-            announce(f"  campaign {number}: {name!r} ({status})")
+        for campaign, name, status in options.campaigns:
+            announce(f"  campaign {campaign}: {name!r} ({status})")
         announce(f"What it was told: {box.url.removesuffix('/api')}/sandbox/memory")
         sys.stdout.flush()
         ended.wait()
