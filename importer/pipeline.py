@@ -21,7 +21,7 @@ from importer.ledger import Ledger, new_run_id
 from importer.mapping import Mapped, map_rows
 from importer.plan import Work
 from importer.read import Source, expand, read
-from importer.records import Outcome, Status, Table
+from importer.records import RESULT_COLUMNS, Outcome, Status, Table
 from importer.sending import Sent, rehearse, send
 from importer.suppress import suppression_list
 from importer.write import colliding, fits, result_path, write_result
@@ -146,6 +146,9 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
 
 
 def _wrong_command(request: Request, table: Table) -> list[str]:
+    taken = [name for name in table.columns if name in RESULT_COLUMNS]
+    if taken and not table.is_result:
+        return [f"{table.path}: column {taken[0]!r} has a name that results use for their own. Rename it in the input."]
     if request.command == "run" and table.is_result:
         return [
             f"{table.path}: this is a result file of an earlier run. To send its rows that are not done: lead-importer retry {table.path}"
@@ -237,10 +240,17 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
     for table in tables:
         same = "csv" if table.delimiter is not None else "xlsx"
         kind = same if config.result.format == "same" else config.result.format
-        fits(kind, table.cells.height)
         targets.append(
-            result_path(table.path, request.out, several=len(tables) > 1, kind=kind, check=request.command == "check")
+            result_path(
+                table.path,
+                request.out,
+                several=len(tables) > 1,
+                kind=kind,
+                check=request.command == "check",
+                is_result=table.is_result,
+            )
         )
+        fits(_kind(targets[-1]), table.cells.height, table.cells.width)
     problems = colliding(targets, [table.path for table in tables])
     if problems:
         raise Refused(*problems)
@@ -292,17 +302,21 @@ def _write(
     request: Request, work: Work, frame: pl.DataFrame, target: Path, ledger: Ledger | None, run_id: str, number: int
 ) -> Path:
     """Write one result file; if rows and outcomes ever disagree, all rows go to a `.broken` file and the run ends in a traceback."""
-    kind: Literal["csv", "xlsx"] = "xlsx" if target.suffix == ".xlsx" else "csv"
     complete = (
         frame.height == work.table.cells.height
         and frame["import_status"].is_in([status.value for status in Status]).all()
     )
     if not complete:
         broken = target.with_name(target.name.removesuffix(target.suffix) + ".broken" + target.suffix)
-        write_result(broken, work.table, frame, kind=kind)
+        write_result(broken, work.table, frame, kind=_kind(target))
         raise AssertionError(f"{broken}: rows read and outcomes don't add up; every row is in this file")
     older = ledger.run_of_result(target) if ledger is not None else None
-    write_result(target, work.table, frame, kind=kind, older_run_id=older)
+    write_result(target, work.table, frame, kind=_kind(target), older_run_id=older)
     if ledger is not None and request.command != "check":
         ledger.note_result(run_id, number, target)
     return target
+
+
+def _kind(target: Path) -> Literal["csv", "xlsx"]:
+    """Return how a result of this name is written."""
+    return "xlsx" if target.suffix.lower() == ".xlsx" else "csv"
