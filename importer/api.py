@@ -1,108 +1,179 @@
 """The service: its address, its requests, and what may have happened where no answer came.
 
-The wire is httpx over aiohttp. A POST is handed to the transport as a ready `httpx.Request`: the client's layers above
-it (redirects, cookies, auth flows) are nothing this API may use.
+The wire is httpx over aiohttp. A ready `httpx.Request` goes straight to the transport, past `httpx.AsyncClient`: that
+doubles the posts per second, and what the client would add (redirects, cookies, auth
+flows, proxies of the environment) is nothing that may happen to a lead or to the key. TLS certificates are always verified;
+a company's own authority is named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
 """
 
+import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, Self
+from urllib.parse import SplitResult, quote, urlsplit
 
 import aiohttp
 import anyio
 import httpx
-import orjson
 from httpx_aiohttp import AiohttpTransport
 
-from importer.answers import RateHeaders, digits, judge, rate_headers, read_lead
+from importer.answers import RateHeaders, digits, judge, judge_delete, limits, read_json, read_lead
 from importer.errors import Refused, Stopped
 from importer.records import Created, Lead, Meaning, Verdict
 
-_MOST_BYTES = 4 * 2**20
-_PER_PAGE = 100
-_MOST_PAGES = 1000
+# What happened where no answer came.
 
-#: What proves that no byte of a request left, by the cause under httpx's exception. httpx-aiohttp reports a connection
-#: that was reset after the server took the lead as `httpx.ConnectTimeout` too, so httpx's own class proves nothing.
-_NEVER_SENT: tuple[type[BaseException], ...] = (
-    aiohttp.ClientConnectorError,  # refused, unreachable, name not found, TLS handshake or certificate
-    aiohttp.ConnectionTimeoutError,  # no connection in time, or none free in the pool
-    aiohttp.InvalidURL,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
+
+class _TooLarge(Exception):
+    """An answer larger than any that is worth reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """One row of the table: what was raised, and what it proves."""
+
+    raised: type[BaseException]
+    meaning: Meaning
+    code: str
+    words: str
+    systemic: str | None = None
+
+
+_SURELY, _MAYBE = Meaning.UNREACHED, Meaning.AMBIGUOUS
+
+#: The failure table; the first row that fits counts. It is read by aiohttp's exception, the `__cause__` under httpx's:
+#: httpx-aiohttp reports a connection that was lost *after the server took the lead* as `httpx.ConnectTimeout`, just like one that
+#: was never made. Only what aiohttp raises before it hands the request to a connection proves that nothing left.
+_FAILURES: tuple[_Failure, ...] = (
+    # Before the request left.
+    _Failure(aiohttp.ClientConnectorDNSError, _SURELY, "no_such_host", "the service's name is not known to the DNS"),
+    _Failure(aiohttp.ClientConnectorCertificateError, _SURELY, "certificate", "the service's certificate is not valid"),
+    _Failure(aiohttp.ClientConnectorSSLError, _SURELY, "tls", "no encrypted connection could be made"),
+    _Failure(aiohttp.ClientConnectorError, _SURELY, "no_connection", "no connection could be made"),
+    _Failure(
+        aiohttp.ConnectionTimeoutError, _SURELY, "connect_timeout", "no connection was made, or became free, in time"
+    ),
+    _Failure(aiohttp.InvalidUrlClientError, _SURELY, "address", "the service's address is no URL"),
+    _Failure(aiohttp.NonHttpUrlClientError, _SURELY, "address", "the service's address is no URL of the web"),
+    # After that, nobody knows: the server may have taken the lead.
+    _Failure(TimeoutError, _MAYBE, "timeout", "no whole answer came in time", systemic="timeout"),
+    _Failure(aiohttp.ServerDisconnectedError, _MAYBE, "disconnected", "the server hung up before it answered"),
+    _Failure(aiohttp.ClientOSError, _MAYBE, "connection_lost", "the connection broke"),
+    _Failure(aiohttp.ClientPayloadError, _MAYBE, "answer_cut", "the answer broke off"),
+    _Failure(aiohttp.ClientResponseError, _MAYBE, "not_http", "the answer is no HTTP"),
+    _Failure(httpx.DecodingError, _MAYBE, "not_decodable", "the answer can't be unpacked"),
+    _Failure(_TooLarge, _MAYBE, "answer_too_large", "the answer is larger than any about a lead"),
+    _Failure(Exception, _MAYBE, "unforeseen", "something unforeseen happened"),
 )
+
+
+def _no_answer(error: Exception) -> Verdict:
+    """Judge a request that got no answer, by the table. Only `str` of an error is told: its `repr` may hold the key."""
+    raised = error.__cause__ if isinstance(error, httpx.TransportError) and error.__cause__ else error
+    row = next(row for row in _FAILURES if isinstance(raised, row.raised))
+    detail = "" if isinstance(raised, _TooLarge) else " ".join(str(raised).split())[:200]
+    detail = detail or type(raised).__name__
+    doubt = "" if row.meaning is _SURELY else ", so the lead may or may not have been created"
+    return Verdict(row.meaning, row.code, f"{row.words}{doubt} ({detail})", systemic=row.systemic)
+
+
+# The address.
+
+_RIGHT = "Right is, for instance, https://call.otonistark.com.br/api."
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def normalise_address(text: str) -> str:
     """Return the service's base address from what people paste: the host, `…/api`, `…/api/` or the whole endpoint.
 
-    Raises `Refused` for anything but https, except on loopback.
+    Scheme and host come back in lower case, without the default port and without a slash at the end. Raises `Refused`
+    for what is no such address, and for anything but https outside this machine.
     """
     said = text.strip()
     if "://" not in said:
-        host = said.split("/")[0].rsplit(":", 1)[0]
-        said = ("http://" if _is_loopback(host) else "https://") + said
-    parts = urlsplit(said)
-    right = "Right is, for instance, https://call.otonistark.com.br/api."
+        bare = _split(f"//{said}", text)
+        said = f"{'http' if bare.port and _is_loopback(bare.hostname or '') else 'https'}://{said}"
+    parts = _split(said, text)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
+    if "@" in parts.netloc or "?" in said or "#" in said:
+        raise Refused(f"address of the service: {scheme}://{host}… with a user, a query or a fragment. {_RIGHT}")
+    if scheme not in _DEFAULT_PORTS or not _is_host(host) or not re.fullmatch(r"[\w.~/-]*", parts.path, re.ASCII):
+        raise Refused(f"address of the service: {_shown(text)} is none. {_RIGHT}")
+    if scheme == "http" and not _is_loopback(host):
+        raise Refused(
+            f"address of the service: {_shown(text)} would send the key and people's data unencrypted. Write https://."
+        )
+    path = re.sub("/{2,}", "/", parts.path).rstrip("/")
+    path = re.sub(r"/user/leads?$", "", path) or "/api"
+    if "/user" in path or ".." in path:
+        raise Refused(f"address of the service: {_shown(text)} goes on after its base. {_RIGHT}")
+    port = "" if parts.port in (None, _DEFAULT_PORTS[scheme]) else f":{parts.port}"
+    return f"{scheme}://{f'[{ip_address(host).compressed}]' if ':' in host else host}{port}{path}"
+
+
+def _split(said: str, text: str) -> SplitResult:
     try:
-        port = parts.port
+        parts = urlsplit(said)
+        if parts.port == 0:
+            raise ValueError
     except ValueError:
-        raise Refused(f"address {text!r}: its port is no number. {right}") from None
-    host = (parts.hostname or "").lower()
-    if (
-        parts.scheme.lower() not in ("http", "https")
-        or not host
-        or parts.username
-        or parts.password
-        or parts.query
-        or parts.fragment
-    ):
-        raise Refused(f"address {_bare(parts, host)!r}: this is no address of a service. {right}")
-    if parts.scheme.lower() == "http" and not _is_loopback(host):
-        raise Refused(f"address {text!r}: the key and people's data would go out unencrypted. Write https://.")
-    path = parts.path.rstrip("/")
-    for ending in ("/user/leads", "/user/lead"):
-        path = path.removesuffix(ending)
-    shown = f"[{host}]" if ":" in host else host
-    default = {"http": 80, "https": 443}[parts.scheme.lower()]
-    return (
-        f"{parts.scheme.lower()}://{shown}{f':{port}' if port and port != default else ''}{path.rstrip('/') or '/api'}"
-    )
+        raise Refused(
+            f"address of the service: {_shown(text)} is none: look at its port and brackets. {_RIGHT}"
+        ) from None
+    return parts
 
 
-def _bare(parts: Any, host: str) -> str:
-    return f"{parts.scheme}://{host}{parts.path}"
+def _shown(text: str) -> str:
+    """Quote an address, but nothing that might hold a secret: people paste keys into the wrong place."""
+    return repr(text) if re.fullmatch(r"[\w.:/\[\]\s~-]*", text) else "what stands there"
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        return _is_ip(host)
+    return bool(re.fullmatch(r"[\w-]+(\.[\w-]+)*", host))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return host.lower() == "localhost" or (_is_ip(host) and ip_address(host).is_loopback)
+
+
+# What goes out and comes back.
 
 
 def payload(lead: Lead) -> bytes:
-    """Return the body of a create (create-lead.txt). `allow_dupplicate` is the API's own spelling."""
-    text = (
-        f'{{"phone_number":"{lead.primary.phone}","campaign_id":{lead.campaign_id},"variables":{lead.primary.variables},'
-        f'"allow_dupplicate":{"true" if lead.allow_duplicate else "false"}'
-    )
+    """Return the body of a create (create-lead.txt). `allow_dupplicate` is the API's own spelling.
+
+    Put together from `Person.variables`, which is JSON already: the text that was hashed is the text that is sent.
+    """
+    allowed = "true" if lead.allow_duplicate else "false"
+    members = [_person(lead.primary), f'"campaign_id":{lead.campaign_id}', f'"allow_dupplicate":{allowed}']
     if lead.contacts:
-        people = ",".join(
-            f'{{"phone_number":"{person.phone}","variables":{person.variables}}}' for person in lead.contacts
-        )
-        text += f',"secondary_contacts":[{people}]'
-    return (text + "}").encode()
+        contacts = ",".join(f"{{{_person(contact)}}}" for contact in lead.contacts)
+        members.append(f'"secondary_contacts":[{contacts}]')
+    return f"{{{','.join(members)}}}".encode()
+
+
+def _person(person: Any) -> str:
+    return f'"phone_number":"{person.phone}","variables":{person.variables}'
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's verdict, what the answer said of the limit, and how many seconds it took."""
+    """What one create came to, what the answer said of the limit (None: no answer), and the seconds it took."""
 
     verdict: Verdict
     limits: RateHeaders | None
@@ -111,203 +182,324 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign as the server lists it."""
+    """A campaign as the server lists it; `status` None where it does not say."""
 
-    id: str
+    id: int
     name: str
     status: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose key it is; None where the server does not say. `balance` as it stood."""
+
+    name: str | None
+    email: str | None
+    balance: str | None
+
+
 class LookupFailed(Exception):
-    """A look-up got no answer that says anything; it may be asked again."""
+    """A question got no answer that says anything: it may be asked again after `verdict.retry_after`.
+
+    Not a `LeadImporterError`: the caller acts on it.
+    """
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message or verdict.code or "no answer")
         self.verdict = verdict
 
 
+class _Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+#: Of an answer. A lead is a kilobyte, a page of a hundred leads a few hundred.
+_MOST_BYTES = 4 * 2**20
+#: What the service gives at most on a page of leads.
+_PER_PAGE = 100
+#: Pages after which a list counts as endless. Never read as "not there".
+_MOST_PAGES = 1_000
+#: Seconds that an idle connection is kept: under the 5 s after which common servers (Apache, Node, uvicorn) hang up. A lead
+#: sent just then gets no answer, and whether it was taken is then anybody's guess; a new connection costs milliseconds.
+_KEEP_IDLE = 4.0
+#: Share of an attempt's time within which a connection must stand: a connection that never comes has to be told
+#: apart from an answer that never comes.
+_CONNECT_SHARE = 0.5
+#: Tries of the first question of a run, and the seconds between them: half a second, doubled each time.
+_TRIES, _FIRST_BACK_OFF, _LONGEST_WAIT = 4, 0.5, 60.0
+
+
 class Service:
-    """The service at one address, with one key. An async context manager; safe for many tasks at once."""
+    """The service at one address, with one key. An async context manager; safe for many tasks at once.
+
+    `timeout` bounds each whole attempt in seconds, from waiting for a connection to the answer's last byte. At most
+    `connections` are open at once. Redirects are never followed; proxies and .netrc of the environment are not used.
+    """
 
     def __init__(
         self, address: str, key: str, *, timeout: float, connections: int, duplicate_texts: Sequence[str] = ()
     ) -> None:
-        self._address = address
-        self._headers = {
-            "Authorization": f"Bearer {key}",
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "User-Agent": "lead-importer",
-        }
+        if not re.fullmatch(r"[!-~]+", key):
+            raise Refused(
+                "the API key: it is empty, or holds white space or letters outside ASCII. Copy it again, in one piece, with no quotes around it."
+            )
+        self.address = address
+        #: `X-Sandbox-Instance` of the last answer that had one.
+        self.instance: str | None = None
+        #: Told of every answer to a question (creates hand theirs back): status, limits, seconds that the server asks
+        #: to wait, seconds it took.
+        self.on_limits: Callable[[int, RateHeaders, float | None, float], None] | None = None
         self._timeout = timeout
         self._connections = connections
-        self._duplicate_texts = duplicate_texts
-        #: Which sandbox answered, if one did.
-        self.instance: str | None = None
+        self._duplicate_texts = tuple(duplicate_texts)
+        self._secrets = _secrets(key)
+        self._headers = httpx.Headers(
+            {
+                "Authorization": f"Bearer {key}",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",  # what httpx can always unpack
+                "User-Agent": "lead-importer",
+            }
+        )
+        self._post_headers = httpx.Headers([*self._headers.multi_items(), ("Content-Type", "application/json")])
+        self._extensions = {"timeout": {"pool": timeout * _CONNECT_SHARE}}  # aiohttp: everything until connected
+        self._endpoint = httpx.URL(f"{address}/user/lead")
 
     def __repr__(self) -> str:
-        return f"Service({self._address!r})"
+        return f"Service({self.address!r})"
 
     async def __aenter__(self) -> Self:
         tls = httpx.create_ssl_context()
-        connector = aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=30)
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-        self._transport = AiohttpTransport(client=session)
-        self._url = httpx.URL(f"{self._address}/user/lead")
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+        self._transport = AiohttpTransport(client=session, verify=tls)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._transport.aclose()
+        with anyio.CancelScope(shield=True):
+            await self._transport.aclose()
 
-    # Creating.
+    # Creating and deleting.
 
-    async def create(self, body: bytes, lead: Lead) -> Answer:
-        """Post one lead. Never raises for what happens on the wire: that is the verdict."""
-        began = time.monotonic()
-        request = httpx.Request("POST", self._url, headers=self._headers, content=body)
-        answer = await self._exchange(request)
-        seconds = time.monotonic() - began
-        if isinstance(answer, Verdict):
-            return Answer(answer, None, seconds)
-        status, headers, content = answer
-        verdict = judge(
-            status, headers, content, sent=lead, duplicate_texts=self._duplicate_texts, now=datetime.now(UTC)
+    async def create(self, lead_payload: bytes, lead: Lead) -> Answer:
+        """Post one lead, once. Raises nothing that happens on the wire: that is the verdict. Never repeats."""
+        request = httpx.Request(
+            "POST", self._endpoint, headers=self._post_headers, content=lead_payload, extensions=self._extensions
         )
-        return Answer(verdict, rate_headers(headers), seconds)
+        began = time.monotonic()
+        reply = await self._exchange(request)
+        seconds = time.monotonic() - began
+        if isinstance(reply, Verdict):
+            return Answer(reply, None, seconds)
+        verdict = judge(*reply, sent=lead, duplicate_texts=self._duplicate_texts, now=datetime.now(UTC))
+        return Answer(verdict, limits(reply.headers), seconds)
 
-    async def _exchange(self, request: httpx.Request) -> tuple[int, dict[str, str], bytes] | Verdict:
-        """Send a request and read the answer whole, in bounded time and size; a verdict where none came."""
-        request.extensions = {"timeout": {"connect": self._timeout, "read": self._timeout, "pool": self._timeout}}
-        try:
-            with anyio.fail_after(self._timeout + 1):
-                response = await self._transport.handle_async_request(request)
-                try:
-                    content = await _bounded(response)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await response.aclose()
-        except Exception as error:  # noqa: BLE001 - whatever happens once a request was begun, the lead needs a verdict
-            return _no_answer(error, self._timeout)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        self.instance = headers.get("x-sandbox-instance", self.instance)
-        return response.status_code, headers, content
+    async def delete_lead(self, lead_id: str) -> Verdict:
+        """Delete a lead, for good; `CREATED` with code `deleted` reads "done" (see `judge_delete`). Safe to repeat."""
+        reply = await self._ask("DELETE", f"/user/leads/{quote(lead_id, safe='')}")
+        return reply if isinstance(reply, Verdict) else judge_delete(*reply, now=datetime.now(UTC))
 
     # Asking.
 
-    async def _get(self, path: str, **query: str | int) -> tuple[int, dict[str, str], Any]:
-        """Ask once, and again after a short while where no answer came; raises `LookupFailed`."""
-        request = httpx.Request("GET", f"{self._address}{path}", params=query, headers=self._headers)
-        answer = await self._exchange(request)
-        if isinstance(answer, Verdict):
-            raise LookupFailed(answer)
-        status, headers, content = answer
-        if status in (401, 302, 301, 303, 307, 308):
-            verdict = judge(status, headers, content, sent=None, now=datetime.now(UTC))
-            raise Stopped(f"{self._address}: {verdict.message}")
-        if status == 429 or status >= 500:
-            raise LookupFailed(judge(status, headers, content, sent=None, now=datetime.now(UTC)))
-        try:
-            return status, headers, orjson.loads(content)
-        except orjson.JSONDecodeError:
-            return status, headers, None
+    async def me(self) -> Account | None:
+        """Say whose key this is; None where the server can't tell. Raises `Stopped` where it refuses the key."""
+        reply = await self._ask_patiently("/user/me")
+        found = read_json(reply.body) if reply else None
+        found = found.get("data", found) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            return None
+        balance = found.get("total_balance", found.get("balance"))
+        told = [None if value is None else str(value) for value in (found.get("name"), found.get("email"), balance)]
+        return Account(*told) if any(told) else None
 
     async def campaigns(self) -> list[Campaign] | None:
-        """List the campaigns; None where the server can't.
+        """List the campaigns; None where the server can't tell.
 
-        Raises `Stopped` where the key is refused or the server is not reached after a few tries.
+        Raises `Stopped` where the key is refused, or no connection could be made in a few tries.
         """
-        for attempt in range(4):
+        found: dict[int, Campaign] = {}
+        for page in range(1, _MOST_PAGES + 1):
+            reply = await self._ask_patiently("/user/campaigns", page=page)
+            listed = _Page.read(reply.body, "campaigns") if reply else None
+            if listed is None:
+                return None
+            known = len(found)
+            found |= {campaign.id: campaign for row in listed.rows if (campaign := _campaign(row))}
+            if not listed.goes_on(page) or len(found) == known:
+                break
+        return list(found.values())
+
+    async def find_leads(self, campaign_id: int, digits_wanted: str) -> list[Created] | None:
+        """Look a number up in a campaign, as a lead's own or as one of its contacts'; None: there is no look-up.
+
+        Asks page by page by number, since `next_page_url` may name another host, and filters again here, since older
+        servers ignore the query. A lead whose campaign the server does not say is kept. Raises `LookupFailed` where
+        that says nothing yet, `Stopped` where the key is refused.
+        """
+        wanted = digits(digits_wanted)
+        found: dict[str, Created] = {}
+        seen: set[str] = set()
+        for page in range(1, _MOST_PAGES + 1):
+            query: dict[str, int | str] = {
+                "campaign_id": campaign_id,
+                "phone_number": wanted,
+                "per_page": _PER_PAGE,
+                "page": page,
+            }
+            reply = await self._look("/user/leads", query)
+            listed = _Page.read(reply.body, "leads") if reply else None
+            if listed is None and page == 1:
+                return None
+            if listed is None:
+                raise LookupFailed(Verdict(_MAYBE, "page_missing", f"page {page} of a look-up could not be read"))
+            leads = [lead for row in listed.rows if (lead := read_lead(row))]
+            found |= {lead.lead_id: lead for lead in leads if _is_about(lead, campaign_id, wanted)}
+            fresh = {lead.lead_id for lead in leads} - seen
+            if not listed.goes_on(page) or not fresh:  # nothing new: a server that ignores the page too
+                return list(found.values())
+            seen |= fresh
+        raise LookupFailed(Verdict(_MAYBE, "endless_list", f"a look-up did not end after {_MOST_PAGES} pages"))
+
+    async def _ask_patiently(self, path: str, **query: int | str) -> _Reply | None:
+        """Ask what a run begins with, again where the server could not be reached or asks to wait; None: no use."""
+        for attempt in range(_TRIES):
             try:
-                return await self._campaigns()
+                return await self._look(path, query)
             except LookupFailed as failure:
-                if failure.verdict.meaning is not Meaning.UNREACHED and failure.verdict.meaning is not Meaning.LATER:
-                    return None
-                if attempt == 3:
-                    if failure.verdict.meaning is Meaning.LATER:
-                        return None
-                    raise Stopped(
-                        f"{self._address}: the server can't be reached ({failure.verdict.message}). Nothing was sent. Check the address and the network, then run this again."
-                    ) from None
-                await anyio.sleep(min(failure.verdict.retry_after or 0.5 * 2**attempt, 30.0))
-        return None
-
-    async def _campaigns(self) -> list[Campaign] | None:
-        found: list[Campaign] = []
-        for page in range(1, _MOST_PAGES):
-            status, _, data = await self._get("/user/campaigns", **({"page": page} if page > 1 else {}))
-            rows = _rows(data, "campaigns")
-            if status >= 300 or rows is None:
+                verdict = failure.verdict
+            if verdict.meaning not in (Meaning.UNREACHED, Meaning.LATER):
                 return None
-            found += [
-                Campaign(str(one["id"]), str(one.get("name") or ""), one.get("status"))
-                for one in rows
-                if isinstance(one, dict) and str(one.get("id", "")).isdigit()
-            ]
-            if not isinstance(data, dict) or page >= int(data.get("last_page") or 1):
-                return found
-        return found
-
-    async def find_leads(self, campaign_id: int, phone: str) -> list[Created] | None:
-        """Look a number up in a campaign, as a primary or as a contact; None where the server has no look-up.
-
-        Filters again here, since older servers ignore the query, and pages by number, since `next_page_url` may name
-        another host. Raises `LookupFailed` where it may be asked again.
-        """
-        wanted = digits(phone)
-        found: list[Created] = []
-        for page in range(1, _MOST_PAGES):
-            status, _, data = await self._get(
-                "/user/leads", campaign_id=campaign_id, phone_number=wanted, per_page=_PER_PAGE, page=page
-            )
-            rows = _rows(data, "leads")
-            if status >= 300 or rows is None:
-                return None
-            leads = [
-                lead for row in rows if (lead := read_lead(row)) is not None and lead.campaign_id in (None, campaign_id)
-            ]
-            found += [
-                lead
-                for lead in leads
-                if wanted in {digits(lead.phone), *(digits(contact.phone) for contact in lead.contacts)}
-            ]
-            if not isinstance(data, dict) or page >= int(data.get("last_page") or 1):
-                return found
-        return found
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > _MOST_BYTES:
-            raise httpx.DecodingError("the answer is larger than any lead")
-    return bytes(content)
-
-
-def _rows(data: Any, name: str) -> list[Any] | None:
-    """Return the rows of a bare array, or of `{data: […]}` or `{<name>: […]}`."""
-    if isinstance(data, dict):
-        data = data.get("data", data.get(name))
-    return data if isinstance(data, list) else None
-
-
-def _no_answer(error: BaseException, timeout: float) -> Verdict:
-    """Judge a request that got no answer: surely never sent, or nobody knows."""
-    cause = error if isinstance(error, _NEVER_SENT) else error.__cause__
-    words = str(cause or error) or type(cause or error).__name__
-    if isinstance(cause, _NEVER_SENT):
-        return Verdict(Meaning.UNREACHED, "unreached", words)
-    if isinstance(error, (TimeoutError, httpx.ReadTimeout)) or isinstance(cause, TimeoutError):
-        return Verdict(
-            Meaning.AMBIGUOUS,
-            "timeout",
-            f"no answer within {timeout:.0f} s; the lead may or may not have been created",
-            systemic="timeout",
+            if attempt < _TRIES - 1:
+                wait = verdict.retry_after if verdict.retry_after is not None else _FIRST_BACK_OFF * 2**attempt
+                await anyio.sleep(min(wait, _LONGEST_WAIT))
+        if verdict.meaning is Meaning.LATER:
+            return None
+        raise Stopped(
+            f"{self.address}: the service can't be reached: {verdict.message}. Nothing was sent. "
+            "Check the address and the network, then run this again."
         )
-    return Verdict(
-        Meaning.AMBIGUOUS,
-        "connection_lost",
-        f"the connection broke before the answer was complete ({words}); the lead may or may not have been created",
-    )
+
+    async def _look(self, path: str, query: Mapping[str, int | str]) -> _Reply | None:
+        """Ask once; None where the server has no such question. Raises `LookupFailed`, or `Stopped` for the key."""
+        reply = await self._ask("GET", path, query)
+        if isinstance(reply, Verdict):
+            raise LookupFailed(reply)
+        if 200 <= reply.status < 300:
+            return reply
+        if reply.status in (403, 404, 405, 501):
+            return None
+        verdict = judge(*reply, sent=None, now=datetime.now(UTC))
+        if verdict.meaning is Meaning.STOP:
+            raise Stopped(f"{self.address}: {verdict.message}")
+        raise LookupFailed(verdict)
+
+    async def _ask(self, method: str, path: str, query: Mapping[str, int | str] | None = None) -> _Reply | Verdict:
+        url = httpx.URL(f"{self.address}{path}", params=dict(query) if query else None)
+        request = httpx.Request(method, url, headers=self._headers, extensions=self._extensions)
+        began = time.monotonic()
+        reply = await self._exchange(request)
+        if self.on_limits is not None and isinstance(reply, _Reply):
+            verdict = judge(*reply, sent=None, now=datetime.now(UTC))
+            self.on_limits(reply.status, limits(reply.headers), verdict.retry_after, time.monotonic() - began)
+        return reply
+
+    # One attempt.
+
+    async def _exchange(self, request: httpx.Request) -> _Reply | Verdict:
+        """Send one request and read its answer whole, in bounded time and size; a verdict where none came."""
+        try:
+            with anyio.fail_after(self._timeout):
+                response = await self._transport.handle_async_request(request)
+                body = await _read(response)
+        except Exception as error:  # noqa: BLE001 - once a request was begun, anything at all leaves its lead in doubt
+            return self._without_key(_no_answer(error))
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        self.instance = headers.get("x-sandbox-instance", self.instance)
+        for secret in self._secrets:
+            body = body.replace(secret, b"***")  # debug pages show the request's headers
+        return _Reply(response.status_code, headers, body)
+
+    def _without_key(self, verdict: Verdict) -> Verdict:
+        message = verdict.message or ""
+        for secret in self._secrets:
+            message = message.replace(secret.decode(), "***")
+        return replace(verdict, message=message)
+
+
+def _secrets(key: str) -> tuple[bytes, ...]:
+    """Return the key, and its random part where it is `<number>|<random>`."""
+    random_part = key.rpartition("|")[2]
+    return tuple(part.encode() for part in dict.fromkeys((key, random_part)) if len(part) >= 8)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """Read an answer's body, unpacked. The connection is given back only if it was read to its end."""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raise _TooLarge
+    except BaseException:
+        with anyio.move_on_after(1, shield=True), suppress(Exception):  # what went wrong first is what counts
+            await response.aclose()
+        raise
+    return bytes(body)
+
+
+# Lists.
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One page of a list: a bare array, `{data: […]}`, `{<name>: […]}`, or a paginator in any of Laravel's shapes."""
+
+    rows: list[Any]
+    last_page: int | None
+    says_more: bool
+
+    @classmethod
+    def read(cls, body: bytes, name: str) -> Self | None:
+        """Read a page; None where the body is no list."""
+        content = read_json(body)
+        if isinstance(content, list):
+            return cls(content, None, len(content) == _PER_PAGE)
+        about = content
+        for key in ("data", name):
+            if isinstance(content, dict) and isinstance(content.get(key), dict):
+                about = content = content[key]
+        if not isinstance(content, dict):
+            return None
+        rows = next((content[key] for key in ("data", name) if isinstance(content.get(key), list)), None)
+        if rows is None:
+            return None
+        about = content["meta"] if isinstance(content.get("meta"), dict) else about
+        links = content["links"] if isinstance(content.get("links"), dict) else {}
+        last = str(about.get("last_page", ""))
+        # `next_page_url` is believed as far as that there is a next page, never where it is.
+        more = bool(content.get("next_page_url") or links.get("next"))
+        return cls(rows, int(last) if last.isascii() and last.isdecimal() else None, more)
+
+    def goes_on(self, page: int) -> bool:
+        """Whether there are pages after this one."""
+        return bool(self.rows) and (page < self.last_page if self.last_page is not None else self.says_more)
+
+
+def _campaign(row: Any) -> Campaign | None:
+    number = str(row.get("id", "")) if isinstance(row, dict) else ""
+    if not (number.isascii() and number.isdecimal()):
+        return None
+    status = row.get("status")
+    return Campaign(int(number), str(row.get("name") or ""), None if status is None else str(status))
+
+
+def _is_about(lead: Created, campaign_id: int, wanted: str) -> bool:
+    numbers = {digits(lead.phone), *(digits(contact.phone) for contact in lead.contacts)}
+    return wanted in numbers and lead.campaign_id in (None, campaign_id)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from importer.errors import ExitStatus, LeadImporterError
+from importer.errors import ExitStatus, LeadImporterError, Refused
 
 EXIT_STATUS = """\b
 EXIT STATUS
@@ -257,7 +257,7 @@ def sandbox(
         typer.Option(
             "--fault",
             metavar="KIND",
-            help="Kinds of faults: hang, hang_before, reset, reset_before, cut_body, garbage, 500, 502, 503, 500_before, html_200, no_id, busy. Default: several.",
+            help="A kind of fault, such as hang, reset, close, cut_body, drip, 500, 502, garbage, busy; may be repeated. Default: all alike.",
             show_default=False,
         ),
     ] = None,
@@ -274,32 +274,30 @@ def sandbox(
       lead-importer sandbox --port 8123 --limit 60/min --faults 0.05
     """
     from importer.config import parse_rate
-    from importer.sandbox import FAULTS, Options, serve
+    from importer.sandbox import Options, serve
 
-    try:
-        limits = parse_rate(limit) if limit else ()
-    except ValueError as error:
-        raise typer.BadParameter(f"{limit!r}: right is {error}", param_hint="--limit") from None
-    unknown = [kind for kind in fault or () if kind not in FAULTS]
-    if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r}: known kinds are {', '.join(FAULTS)}", param_hint="--fault")
-    options: dict[str, Any] = {"faults": dict.fromkeys(fault, 1.0)} if fault else {}
-    if limits:
-        options |= {"limit": int(limits[0].count), "window": limits[0].seconds}
-    made = Options(
-        port=port,
-        limit_headers=not no_limit_headers,
-        latency=latency,
-        fault_rate=faults,
-        seed=seed,
-        lookup=not no_lookup,
-        **options,
-    )
-    try:
-        serve(made, print)
-    except OSError as error:
-        print(f"Port {port} can't be used ({error.strerror}). Choose another, or 0 for a free one.", file=sys.stderr)
-        raise SystemExit(int(ExitStatus.REFUSED)) from None
+    def work() -> ExitStatus:
+        try:
+            limits = {one.seconds: int(one.count) for one in (parse_rate(limit) if limit else ())}
+        except ValueError as error:
+            raise Refused(f"--limit {limit}: right is {error}.") from None
+        if limits.keys() - {1.0, 60.0}:
+            raise Refused(f"--limit {limit}: the sandbox counts per second or per minute, such as 5/s or 60/min.")
+        options = Options(
+            port=port,
+            per_second=limits.get(1.0),
+            per_minute=limits.get(60.0),
+            headers=not no_limit_headers,
+            latency=latency,
+            fault_rate=faults,
+            faults=dict.fromkeys(fault or (), 1.0),
+            seed=seed,
+            lookup=not no_lookup,
+        )
+        serve(options, print)
+        return ExitStatus.OK
+
+    _end(work, lambda text: print(text, file=sys.stderr))
 
 
 def _carry_out(command: str, **options: Any) -> None:

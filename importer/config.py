@@ -153,6 +153,12 @@ def _timeout(seconds: float) -> float:
     return seconds
 
 
+def _at_least_one(columns: tuple[str, ...]) -> tuple[str, ...]:
+    if not columns:
+        raise WrongValueError("at least one column")
+    return columns
+
+
 def _several(value: object) -> object:
     return value if isinstance(value, list | tuple | Mapping) else (value,)
 
@@ -210,13 +216,13 @@ def _template(value: object) -> object:
             raise WrongValueError(
                 "each column in braces, such as {First Name}; for a brace itself write it twice, {{ or }}"
             )
-        if len(token) > 2 and token[0] == "{":
+        if token[0] == "{" and token[-1] == "}":
             parts.append(Part("column", token[1:-1].strip()))
             continue
         text = token[0] if token in ("{{", "}}") else token
         before = parts.pop().text if parts and parts[-1].kind == "text" else ""
         parts.append(Part("text", before + text))
-    if "{}" in value or not all(part.text for part in parts):
+    if not all(part.text for part in parts):
         raise WrongValueError("a column's name inside the braces, such as {First Name}")
     if not any(part.kind == "column" for part in parts):
         raise WrongValueError("a template with at least one column in braces; for a constant write {value: …}")
@@ -417,7 +423,7 @@ class Phone(Settings):
 
     example = "{column: Phone, region: US}"
     short_keys = ("column",)
-    columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+    columns: Annotated[Texts, AfterValidator(_at_least_one)] = Field(
         description="Columns; the first usable number is taken."
     )
     region: Region | None = Field(
@@ -651,7 +657,7 @@ class Config(Settings):
 
     example = "phone: {column: Phone}"
     api: Api = Field(default=Api(), description="The service and where its key is found.")
-    source: Source = Field(default=Source(), description="Where the rows stand in a workbook.")
+    source: Source = Field(default=Source(), description="The sheet and its header row.")
     campaign_id: Campaign | None = Field(
         default=None,
         description="The campaign's number, or the column that says it.",
@@ -673,8 +679,8 @@ class Config(Settings):
     suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several), _ONE_OR_MORE] = Field(
         default=(), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
     )
-    delivery: Delivery = Field(default=Delivery(), description="How leads are sent.")
-    result: Result = Field(default=Result(), description="The file that comes back.")
+    delivery: Delivery = Field(default=Delivery(), description="How fast leads are sent, and when sending stops.")
+    result: Result = Field(default=Result(), description="What the file that comes back is like.")
     ledger: FilePath | None = Field(default=None, description="The ledger's file. Default: in the user's state folder.")
 
     _document: Document | None = PrivateAttr(None)

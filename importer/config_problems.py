@@ -240,8 +240,6 @@ def _right(error: ErrorDetails, root: type[Settings]) -> str:
     if kind.startswith(("dict", "mapping")):
         pairs = (_model_at(root, error["loc"][:-1]).model_fields[str(error["loc"][-1])].examples or [{}])[0]
         return "a mapping, such as {" + ", ".join(f"{key}: {value}" for key, value in pairs.items()) + "}."
-    if kind == "too_short":
-        return "at least one."
     if kind.startswith(("tuple", "list")):
         return "a list, such as [first, second]."
     return "a text." if kind.startswith("string") else "something else."

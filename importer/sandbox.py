@@ -1,494 +1,847 @@
 """A local OtoniStark API with selectable faults and limits, for rehearsals and tests.
 
-It serves the vendor's page (create-lead.txt) and the other calls of api.md strictly, on loopback only and in memory.
-Numbers that end in 66, 67 and 68 after two zeros are refused, so that refusals can be rehearsed (`MAGIC`).
+It serves what create-lead.txt and api.md say, strictly, on loopback only and in memory:
+
+    with Sandbox(Options(per_minute=60)) as box:
+        httpx.get(f"{box.url}/user/me", headers={"Authorization": "Bearer any"})
+
+Numbers whose last four digits are in `MAGIC` are refused, as a lead's and as a contact's, so that refusals can be
+rehearsed: 0066 refuses the e-mail, 0067 the number, 0068 says that the balance is spent. `FAULTS` has what can go
+wrong on the way. Outside the API, for judges in other processes and with no key: `GET /sandbox/memory` shows
+everything, `POST /sandbox/lead/{id}` changes the `status` or `variables` of a lead or contact.
 """
 
 import asyncio
+import math
+import os
 import random
 import re
 import secrets
 import signal
 import socket
-import sys
+import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import parse_qs
+from typing import Any, Literal, NamedTuple, Self
 
 import orjson
 import uvicorn
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import HANDLED_SIGNALS
 
-#: The last digits of a number → what the sandbox answers: status and body.
-MAGIC: dict[str, tuple[int, dict[str, Any]]] = {
-    "0066": (
-        422,
-        {"message": "The given data was invalid.", "errors": {"variables.email": ["must be a valid e-mail address"]}},
-    ),
-    "0067": (
-        422,
-        {"message": "The given data was invalid.", "errors": {"phone_number": ["is not a number that can be called"]}},
-    ),
-    "0068": (402, {"success": False, "error": "Insufficient balance", "error_code": "insufficient_balance"}),
+from importer.errors import Refused
+
+
+class Magic(NamedTuple):
+    """A refusal that a number asks for: the status, the field it names ("" for none) and the text."""
+
+    status: int
+    field: str
+    text: str
+
+
+#: The last four digits of a number → how the sandbox refuses it.
+MAGIC: Mapping[str, Magic] = {
+    "0066": Magic(422, "variables.email", "must be a valid e-mail address"),
+    "0067": Magic(422, "phone_number", "is not a number that can be called"),
+    "0068": Magic(402, "", "Insufficient balance"),
 }
 
-#: Faults on a create: whether the lead is stored first, and what is answered. `hang` answers nothing at all.
-FAULTS: dict[str, tuple[bool, int, str]] = {
-    "hang": (True, 0, ""),
-    "hang_before": (False, 0, ""),
-    "500": (True, 500, "json"),
-    "502": (True, 502, "html"),
-    "503": (True, 503, "html"),
-    "500_before": (False, 500, "json"),
-    "html_200": (True, 200, "html"),
-    "no_id": (True, 200, "no_id"),
-    "cut_body": (True, 200, "cut"),
-    "reset": (True, 0, "reset"),
-    "reset_before": (False, 0, "reset"),
-    "garbage": (True, 0, "garbage"),
-    "busy": (False, 503, "busy"),
-}
+CAMPAIGNS: Sequence[Mapping[str, Any]] = (
+    {"id": 7, "name": "Spring fair", "status": "active"},
+    {"id": 8, "name": "Autumn call-back", "status": "active"},
+    {"id": 9, "name": "Old list", "status": "stopped"},
+    {"id": 10, "name": "Winter sale", "status": "draft"},
+)
 
-CAMPAIGNS = ((7, "Spring fair", "active"), (8, "Autumn call-back", "active"), (9, "Old list", "stopped"))
 
-_PHONE = re.compile(r"\+[1-9]\d{6,14}")
-_KEYS = {"phone_number", "campaign_id", "variables", "allow_dupplicate", "secondary_contacts"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the sandbox behaves; the defaults are today's server on a good day."""
+
+    port: int = 0
+    """0: any free one."""
+    keys: Collection[str] | None = None
+    """The keys that it takes; None: any."""
+    campaigns: Sequence[Mapping[str, Any]] = CAMPAIGNS
+    """Each with `id`, `name` and `status`."""
+    per_second: int | None = None
+    """Requests of one key in a window that opens with the first of them, as Laravel counts."""
+    per_minute: int | None = None
+    headers: bool = True
+    """Whether the limits show in headers; without them a 429 has only its body's `retry_after`."""
+    latency: float = 0.0
+    fault_rate: float | None = None
+    """The part of `POST /user/lead` that is hit; None: all where `faults` names any, else none."""
+    faults: Mapping[str, float] = field(default_factory=dict)
+    """Kinds of `FAULTS` and their shares among the hits; empty: all kinds alike."""
+    seed: int | None = None
+    magic: bool = True
+    """Whether `MAGIC` numbers are refused; a load test with counted-up numbers wants False."""
+    lookup: bool = True
+    """Whether there is `GET /user/leads`."""
+    filters: bool = True
+    """False: an old server, whose look-up is a bare array of everything."""
+    delete: bool = True
+    campaigns_listed: bool = True
+    ids: Literal["int", "str"] = "int"
+    wrap_list: bool = False
+    """Whether the answer to a create stands in a list."""
+    created_at: Literal["iso", "bare"] = "iso"
+    """`2025-06-30T11:53:20.000000Z` or `2025-06-30 11:53:20`; both UTC."""
+    drop_variable: str | None = None
+    """A variable that the server loses without a word."""
+    cut_variable: tuple[str, int] | None = None
+    """A variable whose text the server cuts without a word, and to how many characters."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.faults.keys() - FAULTS.keys()):
+            raise Refused(f"Sandbox: there is no fault {unknown[0]!r}. There are: {', '.join(FAULTS)}.")
+        if any(share < 0 for share in self.faults.values()) or (self.faults and not any(self.faults.values())):
+            raise Refused(f"Sandbox: the faults' shares are {dict(self.faults)}; none may be negative, nor all 0.")
+        if not 0 <= self.hit_rate <= 1:
+            raise Refused(f"Sandbox: the fault rate is {self.fault_rate}; it is a part of all, from 0 to 1.")
+        if any(limit is not None and limit < 1 for limit in (self.per_second, self.per_minute)):
+            raise Refused("Sandbox: a limit must let at least 1 request through.")
+
+    @property
+    def hit_rate(self) -> float:
+        """The part of the creates that a fault hits."""
+        return float(bool(self.faults)) if self.fault_rate is None else self.fault_rate
+
+
+# Answers and faults.
+
+_Headers = tuple[tuple[bytes, bytes], ...]
+_JSON = (b"content-type", b"application/json")
+_HTML = (b"content-type", b"text/html; charset=utf-8")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How the sandbox behaves. Limits are Laravel's: a counter per window, with its headers on every answer."""
-
-    port: int = 0
-    keys: frozenset[str] | None = None
-    """The keys it takes; None: any."""
-    campaigns: tuple[tuple[int, str, str], ...] = CAMPAIGNS
-    limit: int | None = None
-    window: float = 60.0
-    limit_headers: bool = True
-    latency: float = 0.0
-    fault_rate: float = 0.0
-    faults: Mapping[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("hang", "reset", "cut_body", "500", "502", "503", "garbage"), 1.0)
-    )
-    """Kinds of faults and their shares."""
-    seed: int | None = None
-    lookup: bool = True
-    filters: bool = True
-    delete: bool = True
-    list_campaigns: bool = True
-
-
-_Send = Callable[[dict[str, Any]], Awaitable[None]]
-_Receive = Callable[[], Awaitable[dict[str, Any]]]
-
-
-@dataclass(slots=True)
 class _Reply:
     status: int
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: _Headers
+    act: "Callable[[_Wire], Awaitable[None]] | None" = None
+    """What happens on the wire instead of this answer."""
 
 
-def _json(status: int, value: Any, **headers: str) -> _Reply:
-    return _Reply(status, orjson.dumps(value), {"content-type": "application/json", **headers})
+def _json(status: int, value: Any, *headers: tuple[bytes, bytes]) -> _Reply:
+    return _Reply(status, orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), (_JSON, *headers))
 
 
-def _html(status: int, text: str) -> _Reply:
-    return _Reply(
-        status, f"<!doctype html><html><body><h1>{text}</h1></body></html>".encode(), {"content-type": "text/html"}
-    )
+def _html(status: int, title: str) -> _Reply:
+    return _Reply(status, f"<!doctype html><title>{title}</title><body><h1>{title}</h1></body>\n".encode(), (_HTML,))
 
 
-class Memory:
-    """What the server knows: the judge of every rehearsal."""
+def _invalid(errors: Mapping[str, Sequence[str]], message: str = "The given data was invalid.") -> _Reply:
+    return _json(422, {"message": message, "errors": errors})
+
+
+class _Wire:
+    """One request's connection, below HTTP. Every method ends when the connection does."""
+
+    def __init__(self, scope: Scope, receive: Receive, answer: bytes) -> None:
+        self.transport: asyncio.Transport = scope["sandbox.transport"]
+        self.receive = receive
+        self.answer = answer
+        """The bytes that a sound server would send."""
+
+    async def hang(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def close(self) -> None:
+        self.transport.close()
+        await self.hang()
+
+    async def reset(self) -> None:
+        # A zero linger time turns the close into a RST (RFC 9293, 3.10.4; socket(7)).
+        raw = self.transport.get_extra_info("socket")
+        shape = "hh" if os.name == "nt" else "ii"
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(shape, 1, 0))
+        self.transport.abort()
+        await self.hang()
+
+    async def cut_headers(self) -> None:
+        await self._send_and_close(self.answer[: self.answer.index(b"\r\n\r\n") // 2])
+
+    async def cut_body(self) -> None:
+        body = self.answer.index(b"\r\n\r\n") + 4
+        await self._send_and_close(self.answer[: (body + len(self.answer)) // 2])
+
+    async def garbage(self) -> None:
+        await self._send_and_close(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+
+    async def drip(self) -> None:
+        for place in range(len(self.answer)):
+            if self.transport.is_closing():
+                break
+            self.transport.write(self.answer[place : place + 1])
+            await asyncio.sleep(1)
+        await self.close()
+
+    async def _send_and_close(self, data: bytes) -> None:
+        self.transport.write(data)
+        await self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with a create: whether the lead is stored first, then another answer or an act on the wire."""
+
+    stored: bool
+    what: _Reply | Callable[[_Wire], Awaitable[None]]
+
+
+_ERROR = _json(500, {"message": "Server Error"})
+_BUSY = _json(503, {"message": "Service Unavailable"}, (b"retry-after", b"1"))
+
+FAULTS: Mapping[str, Fault] = {
+    "hang": Fault(True, _Wire.hang),
+    "hang_before": Fault(False, _Wire.hang),
+    "reset": Fault(True, _Wire.reset),
+    "reset_before": Fault(False, _Wire.reset),
+    "close": Fault(True, _Wire.close),
+    "close_before": Fault(False, _Wire.close),
+    "cut_headers": Fault(True, _Wire.cut_headers),
+    "cut_body": Fault(True, _Wire.cut_body),
+    "drip": Fault(True, _Wire.drip),
+    "500": Fault(True, _ERROR),
+    "500_before": Fault(False, _ERROR),
+    "502": Fault(True, _html(502, "Bad Gateway")),
+    "503": Fault(True, _html(503, "Service Unavailable")),
+    "garbage": Fault(True, _Wire.garbage),
+    "html_200": Fault(True, _html(200, "Welcome")),
+    "no_id": Fault(True, _json(200, {"message": "Lead created successfully", "data": {}})),
+    "busy": Fault(False, _BUSY),
+}
+
+
+# What the server knows.
+
+
+@dataclass(slots=True)
+class _Person:
+    id: int
+    phone_number: str
+    variables: dict[str, Any]
+    status: str
+    created_at: float
+    updated_at: float
+
+
+@dataclass(slots=True)
+class _Lead(_Person):
+    campaign_id: int
+    allow_dupplicate: bool
+    contacts: list[_Person]
+    numbers: str
+    """All its numbers in one text, for partial matches."""
+
+
+class _Memory:
+    """The leads and counts of one sandbox; only its server's loop changes them."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.instance = secrets.token_hex(4)
-        self.leads: dict[int, dict[str, Any]] = {}
-        self.by_number: dict[tuple[int, str], int] = {}
+        self.instance = secrets.token_hex(8)
+        self.leads: dict[int, _Lead] = {}
+        self.taken: Counter[tuple[int, str]] = Counter()
+        """How many leads a campaign has of a number."""
         self.posts = 0
         self.refused_duplicates = 0
+        self.deleted: list[int] = []
         self.faults: Counter[str] = Counter()
-        self.answers: Counter[str] = Counter()
-        self.random = random.Random(options.seed)  # noqa: S311 - faults, not secrets
-        self.window_began = 0.0
-        self.window_count = 0
+        self.answers: Counter[int] = Counter()
+        """Whole answers of the API by status."""
         self._last_id = 1000
 
-    def store(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Store a lead and its contacts; return it as the API shows it."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        name = {number: name for number, name, _ in self.options.campaigns}[asked["campaign_id"]]
-        lead = self._person(asked, now) | {
-            "campaign_id": asked["campaign_id"],
-            "campaign": {"id": asked["campaign_id"], "name": name},
-        }
-        lead["secondary_contacts"] = [self._person(contact, now) for contact in asked.get("secondary_contacts", [])]
-        lead["allow_dupplicate"] = asked.get("allow_dupplicate", False)
-        self.leads[lead["id"]] = lead
-        self.by_number.setdefault((lead["campaign_id"], lead["phone_number"]), lead["id"])
+    def store(self, asked: dict[str, Any]) -> _Lead:
+        now = time.time()
+        lead_id, variables = self._new_id(), self._kept(asked)
+        contacts = [
+            _Person(self._new_id(), contact["phone_number"], self._kept(contact), "created", now, now)
+            for contact in asked.get("secondary_contacts", ())
+        ]
+        phone, campaign_id = asked["phone_number"], asked["campaign_id"]
+        numbers = "|".join((phone, *(contact.phone_number for contact in contacts)))
+        allow = asked.get("allow_dupplicate", False)
+        lead = _Lead(lead_id, phone, variables, "created", now, now, campaign_id, allow, contacts, numbers)
+        self.leads[lead_id] = lead
+        self.taken[campaign_id, phone] += 1
         return lead
 
-    def _person(self, asked: dict[str, Any], now: str) -> dict[str, Any]:
-        self._last_id += 1
-        return {
-            "id": self._last_id,
-            "phone_number": asked["phone_number"],
-            "variables": asked.get("variables") or {},
-            "status": "created",
-            "created_at": now,
-            "updated_at": now,
-        }
+    def delete(self, lead: _Lead) -> None:
+        del self.leads[lead.id]
+        self.taken[lead.campaign_id, lead.phone_number] -= 1
+        self.deleted.append(lead.id)
 
-    def shown(self) -> dict[str, Any]:
-        """Return everything, for a judge in another process."""
-        return {
-            "instance": self.instance,
-            "leads": list(self.leads.values()),
-            "posts": self.posts,
-            "refused_duplicates": self.refused_duplicates,
-            "faults": dict(self.faults),
-            "answers": dict(self.answers),
-        }
+    def person(self, wanted: int) -> _Person | None:
+        """Find a lead or, slowly, a contact."""
+        contacts = (contact for lead in self.leads.values() for contact in lead.contacts)
+        return self.leads.get(wanted) or next((contact for contact in contacts if contact.id == wanted), None)
+
+    def judged(self) -> list[dict[str, Any]]:
+        """Return the leads as judges see them; safe in any thread."""
+        return [
+            _judged(lead)
+            | {
+                "campaign_id": lead.campaign_id,
+                "allow_dupplicate": lead.allow_dupplicate,
+                "created_at_epoch": lead.created_at,
+                "contacts": [_judged(contact) for contact in lead.contacts],
+            }
+            for lead in list(self.leads.values())
+        ]
+
+    def _new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _kept(self, asked: dict[str, Any]) -> dict[str, Any]:
+        variables: dict[str, Any] = asked.get("variables", {})
+        if self.options.drop_variable is not None:
+            variables.pop(self.options.drop_variable, None)
+        if self.options.cut_variable is not None:
+            name, length = self.options.cut_variable
+            if isinstance(value := variables.get(name), str):
+                variables[name] = value[:length]
+        return variables
+
+
+def _judged(person: _Person) -> dict[str, Any]:
+    return {
+        "id": person.id,
+        "phone_number": person.phone_number,
+        "variables": person.variables,
+        "status": person.status,
+    }
+
+
+# The API.
+
+
+class _Request(NamedTuple):
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
 
 
 class _App:
-    """The ASGI application."""
+    """The ASGI application. Handlers are plain functions, so that each changes the memory in one go."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: _Memory) -> None:
+        options = memory.options
         self.memory = memory
-        self.options = memory.options
+        self.options = options
+        self._limits = _Limits(options)
+        self._random = random.Random(options.seed)  # noqa: S311 - faults, not secrets
+        self._faults = dict(options.faults) or dict.fromkeys(FAULTS, 1.0)
+        self._campaigns = {campaign["id"]: campaign for campaign in options.campaigns}
+        self._routes: dict[str, dict[str, Callable[[_Request], _Reply]]] = {
+            "/api/user/lead": {"POST": self._create},
+            "/api/user/me": {"GET": self._me},
+        }
+        if options.campaigns_listed:
+            self._routes["/api/user/campaigns"] = {"GET": self._list_campaigns}
+        if options.lookup:
+            self._routes["/api/user/leads"] = {"GET": self._look_up}
 
-    async def __call__(self, scope: dict[str, Any], receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http":
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
-        while True:
+        more = True
+        while more:
             message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        if self.options.latency:
-            await asyncio.sleep(self.options.latency)
-        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        reply = await self._answer(scope, headers, body)
-        if reply is None:
-            return
-        self.memory.answers[str(reply.status)] += 1
-        sent = {"x-sandbox-instance": self.memory.instance, "date": formatdate(usegmt=True), **reply.headers}
-        if "content-length" not in sent:
-            sent["content-length"] = str(len(reply.body))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": reply.status,
-                "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-            }
-        )
+            if message["type"] == "http.disconnect":
+                return
+            body = body + message["body"] if body else message["body"]
+            more = message["more_body"]
+        request = _Request(scope["method"], scope["path"], scope["query_string"], dict(scope["headers"]), body)
+        if request.path.startswith("/api/"):
+            if self.options.latency:
+                await asyncio.sleep(self.options.latency)
+            reply = self._api(request)
+            if reply.act is not None:
+                await reply.act(_Wire(scope, receive, self._bytes(reply)))
+                return
+            self.memory.answers[reply.status] += 1
+        else:
+            reply = self._beside(request)
+        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: dict[str, Any], headers: dict[str, str], body: bytes) -> _Reply | None:
-        method, path = scope["method"], scope["path"]
-        if path == "/sandbox/memory":
-            return _json(200, self.memory.shown())
-        if not path.startswith("/api/"):
-            return _html(200, "Login") if path == "/login" else _html(404, "Not found")
-        key = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if not key or (self.options.keys is not None and key not in self.options.keys):
-            if "application/json" in headers.get("accept", ""):
-                return _json(401, {"message": "Unauthenticated."})
-            return _Reply(302, b"", {"location": "/login"})
-        over, limit_headers = self._limit()
-        reply = over or await self._route(method, path.removeprefix("/api"), scope, body)
-        if reply is not None:
-            reply.headers |= limit_headers
-        return reply
+    def _bytes(self, reply: _Reply) -> bytes:
+        """Return a whole answer as uvicorn would send it on a connection that ends with it."""
+        headers = (
+            (b"date", formatdate(usegmt=True).encode()),
+            (b"x-sandbox-instance", self.memory.instance.encode()),
+            *reply.headers,
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"connection", b"close"),
+        )
+        status = f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n".encode()
+        return status + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + reply.body
 
-    def _limit(self) -> tuple[_Reply | None, dict[str, str]]:
-        limit, memory = self.options.limit, self.memory
-        if limit is None:
-            return None, {}
-        now = time.time()
-        if now - memory.window_began >= self.options.window:
-            memory.window_began, memory.window_count = now, 0
-        if memory.window_count >= limit:
-            wait = max(memory.window_began + self.options.window - now, 0.0)
-            seconds = str(int(wait) + 1)
-            reply = _json(
-                429,
-                {"message": "Too Many Attempts.", "retry_after": int(seconds)},
-                **{"retry-after": seconds, "x-ratelimit-reset": str(int(now + wait) + 1)},
-            )
-            return reply, self._limit_headers(0)
-        memory.window_count += 1
-        return None, self._limit_headers(limit - memory.window_count)
+    def _api(self, request: _Request) -> _Reply:
+        scheme, _, key = request.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        key = key.strip() if scheme.lower() == "bearer" else ""
+        over, limit_headers = self._limits.take(key)
+        reply = over or self._refused_key(key, request) or self._routed(request)
+        return replace(reply, headers=reply.headers + limit_headers) if limit_headers else reply
 
-    def _limit_headers(self, remaining: int) -> dict[str, str]:
-        if not self.options.limit_headers:
-            return {}
-        return {"x-ratelimit-limit": str(self.options.limit), "x-ratelimit-remaining": str(remaining)}
+    def _refused_key(self, key: str, request: _Request) -> _Reply | None:
+        if key and (self.options.keys is None or key in self.options.keys):
+            return None
+        if b"application/json" in request.headers.get(b"accept", b""):
+            return _json(401, {"message": "Unauthenticated."})
+        return replace(_html(302, "Redirecting to /login"), headers=(_HTML, (b"location", b"/login")))
 
-    async def _route(self, method: str, path: str, scope: dict[str, Any], body: bytes) -> _Reply | None:
-        if path == "/user/lead":
-            return (
-                await self._create(body, scope) if method == "POST" else _json(405, {"message": "Method not allowed."})
-            )
-        if path == "/user/me" and method == "GET":
-            return _json(200, {"name": "Sandbox", "email": "sandbox@example.com", "total_balance": 100})
-        if path == "/user/campaigns" and method == "GET" and self.options.list_campaigns:
-            return _json(
-                200, [{"id": number, "name": name, "status": status} for number, name, status in self.options.campaigns]
-            )
-        if path == "/user/leads" and method == "GET" and self.options.lookup:
-            return self._look_up({name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()})
-        if method == "DELETE" and self.options.delete and (match := re.fullmatch(r"/user/leads/(\d+)", path)):
-            return self._delete(int(match[1]))
-        return _json(404, {"message": f"The route {path} could not be found."})
+    def _routed(self, request: _Request) -> _Reply:
+        methods = self._routes.get(request.path)
+        if methods is None and self.options.delete and re.fullmatch(r"/api/user/leads/[^/]+", request.path):
+            methods = {"DELETE": self._delete}
+        if methods is None:
+            return _json(404, {"message": f"The route {request.path[1:]} could not be found."})
+        if request.method in methods:
+            return methods[request.method](request)
+        text = f"The {request.method} method is not supported for route {request.path[1:]}."
+        allowed = ", ".join(methods)
+        return _json(405, {"message": f"{text} Supported methods: {allowed}."}, (b"allow", allowed.encode()))
 
-    async def _create(self, body: bytes, scope: dict[str, Any]) -> _Reply | None:
+    def _create(self, request: _Request) -> _Reply:
         memory = self.memory
         memory.posts += 1
+        kind = self._draw_fault()
+        if kind is not None and not FAULTS[kind].stored:
+            return self._faulty(kind, _ERROR)
         try:
-            asked = orjson.loads(body)
+            asked = orjson.loads(request.body)
         except orjson.JSONDecodeError:
-            return _json(400, {"message": "The body is no JSON."})
-        errors = _errors(asked, {number for number, _, _ in self.options.campaigns})
-        if errors:
-            return _json(422, {"message": "The given data was invalid.", "errors": errors})
-        fault = self._fault()
-        if fault is not None and not FAULTS[fault][0]:
-            return await self._broken(fault, {}, scope)
-        refused = _magic(asked)
-        if refused is not None:
-            return refused
-        known = (asked["campaign_id"], asked["phone_number"]) in memory.by_number
-        if known and not asked.get("allow_dupplicate", False):
+            return _invalid({"body": ["must be JSON"]})
+        if errors := _errors(asked, self._campaigns.keys()):
+            return _invalid(errors)
+        if self.options.magic and (refusal := _magic(asked)):
+            return refusal
+        if memory.taken[asked["campaign_id"], asked["phone_number"]] and not asked.get("allow_dupplicate", False):
             memory.refused_duplicates += 1
-            return _json(
-                422,
-                {
-                    "message": "The lead already exists in this campaign.",
-                    "errors": {"phone_number": ["has already been taken"]},
-                },
-            )
-        lead = memory.store(asked)
-        if fault is not None:
-            return await self._broken(fault, lead, scope)
-        return _json(200, {"message": "Lead created successfully", "data": lead})
+            taken = {"phone_number": ["has already been taken"]}
+            return _invalid(taken, "The lead already exists in this campaign.")
+        answer = {"message": "Lead created successfully", "data": self._shown(memory.store(asked))}
+        reply = _json(200, [answer] if self.options.wrap_list else answer)
+        return reply if kind is None else self._faulty(kind, reply)
 
-    def _fault(self) -> str | None:
-        memory = self.memory
-        if memory.random.random() >= self.options.fault_rate:
+    def _draw_fault(self) -> str | None:
+        if self._random.random() >= self.options.hit_rate:
             return None
-        kinds = list(self.options.faults)
-        fault = memory.random.choices(kinds, [self.options.faults[kind] for kind in kinds])[0]
-        memory.faults[fault] += 1
-        return fault
+        return self._random.choices(list(self._faults), list(self._faults.values()))[0]
 
-    async def _broken(self, fault: str, lead: dict[str, Any], scope: dict[str, Any]) -> _Reply | None:
-        _, status, shape = FAULTS[fault]
-        transport = scope.get("extensions", {}).get("transport")
-        if shape in ("reset", "garbage") and transport is not None:
-            if shape == "garbage":
-                transport.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
-                transport.close()
-            else:
-                transport.abort()
-            return None
-        if status == 0:
-            await asyncio.sleep(3600)
-            return None
-        if shape == "html":
-            return _html(status, "Something went wrong")
-        if shape == "no_id":
-            return _json(status, {"message": "Lead created successfully"})
-        if shape == "busy":
-            return _json(status, {"message": "Busy."}, **{"retry-after": "1"})
-        whole = orjson.dumps({"message": "Lead created successfully", "data": lead})
-        if shape == "cut":
-            return _Reply(
-                status,
-                whole[: len(whole) // 2],
-                {"content-type": "application/json", "content-length": str(len(whole))},
-            )
-        return _json(status, {"message": "Server Error"})
+    def _faulty(self, kind: str, reply: _Reply) -> _Reply:
+        self.memory.faults[kind] += 1
+        what = FAULTS[kind].what
+        return what if isinstance(what, _Reply) else replace(reply, act=what)
 
-    def _look_up(self, query: dict[str, str]) -> _Reply:
-        leads = sorted(self.memory.leads.values(), key=lambda lead: -lead["id"])
+    def _me(self, _: _Request) -> _Reply:
+        return _json(200, {"name": "Sandbox", "email": "sandbox@example.com", "total_balance": 100.0})
+
+    def _list_campaigns(self, _: _Request) -> _Reply:
+        return _json(200, [dict(campaign) for campaign in self.options.campaigns])
+
+    def _look_up(self, request: _Request) -> _Reply:
+        leads: Iterable[_Lead] = reversed(self.memory.leads.values())
         if not self.options.filters:
-            return _json(200, leads)
-        wanted = re.sub(r"\D", "", query.get("phone_number", ""))
-        found = [
-            lead
-            for lead in leads
-            if query.get("campaign_id") in (None, str(lead["campaign_id"]))
-            and query.get("status") in (None, lead["status"])
-            and any(wanted in person["phone_number"] for person in (lead, *lead["secondary_contacts"]))
-        ]
-        per_page, page = min(int(query.get("per_page", 15)), 100), int(query.get("page", 1))
-        last = max(-(-len(found) // per_page), 1)
+            return _json(200, [self._shown(lead) for lead in leads])
+        try:
+            query = _Query.read(QueryParams(request.query))
+        except ValueError as error:
+            return _invalid({"query": [str(error)]})
+        found = [lead for lead in leads if query.wants(lead)]
+        per_page, page, last = query.per_page, query.page, max(math.ceil(len(found) / query.per_page), 1)
         return _json(
             200,
             {
                 "current_page": page,
-                "data": found[(page - 1) * per_page : page * per_page],
+                "data": [self._shown(lead) for lead in found[(page - 1) * per_page : page * per_page]],
                 "last_page": last,
                 "per_page": per_page,
                 "total": len(found),
-                # Another host on purpose: a client that follows it gives its key away.
-                "next_page_url": f"http://127.0.0.2:9/api/user/leads?page={page + 1}" if page < last else None,
+                # Another host, on purpose: a client that follows it gives its key away.
+                "next_page_url": f"http://169.254.0.1/api/user/leads?page={page + 1}" if page < last else None,
             },
         )
 
-    def _delete(self, lead_id: int) -> _Reply:
-        lead = self.memory.leads.get(lead_id)
+    def _delete(self, request: _Request) -> _Reply:
+        lead = self.memory.leads.get(_id_in(request.path))
         if lead is None:
             return _json(404, {"message": "Lead not found."})
-        if lead["status"] not in ("created", "scheduled"):
-            return _json(403, {"message": "The lead is being called."})
-        del self.memory.leads[lead_id]
-        if self.memory.by_number.get((lead["campaign_id"], lead["phone_number"])) == lead_id:
-            del self.memory.by_number[lead["campaign_id"], lead["phone_number"]]
-        return _json(200, {"message": "Lead deleted."})
+        if lead.status not in ("created", "scheduled"):
+            return _json(403, {"message": f"The lead is {lead.status} and can't be deleted."})
+        self.memory.delete(lead)
+        return _json(200, {"message": "Lead deleted successfully"})
+
+    def _shown(self, lead: _Lead) -> dict[str, Any]:
+        campaign = {"id": lead.campaign_id, "name": self._campaigns[lead.campaign_id]["name"]}
+        return self._person(lead) | {
+            "campaign_id": lead.campaign_id,
+            "campaign": campaign,
+            "secondary_contacts": [self._person(contact) for contact in lead.contacts],
+        }
+
+    def _person(self, person: _Person) -> dict[str, Any]:
+        return {
+            "id": person.id if self.options.ids == "int" else str(person.id),
+            "phone_number": person.phone_number,
+            "variables": person.variables,
+            "status": person.status,
+            "created_at": self._time(person.created_at),
+            "updated_at": self._time(person.updated_at),
+        }
+
+    def _time(self, epoch: float) -> str:
+        shape = "%Y-%m-%dT%H:%M:%S.000000Z" if self.options.created_at == "iso" else "%Y-%m-%d %H:%M:%S"
+        return time.strftime(shape, time.gmtime(epoch))
+
+    # Beside the API.
+
+    def _beside(self, request: _Request) -> _Reply:
+        if request.path == "/sandbox/memory" and request.method == "GET":
+            return _json(200, self._memory_shown())
+        if request.path.startswith("/sandbox/lead/") and request.method == "POST":
+            return self._change(request)
+        return _html(200, "Log in") if request.path == "/login" else _html(404, "Not found")
+
+    def _memory_shown(self) -> dict[str, Any]:
+        memory = self.memory
+        return {
+            "instance": memory.instance,
+            "leads": memory.judged(),
+            "deleted": memory.deleted,
+            "posts": memory.posts,
+            "refused_duplicates": memory.refused_duplicates,
+            "faults": memory.faults,
+            "answers": memory.answers,
+        }
+
+    def _change(self, request: _Request) -> _Reply:
+        person = self.memory.person(_id_in(request.path))
+        if person is None:
+            return _json(404, {"message": "Lead not found."})
+        try:
+            change = orjson.loads(request.body)
+        except orjson.JSONDecodeError:
+            change = None
+        if not isinstance(change, dict) or not change or change.keys() - {"status", "variables"}:
+            return _invalid({"body": ["must be an object with status, variables or both"]})
+        person.status = change.get("status", person.status)
+        person.variables = change.get("variables", person.variables)
+        person.updated_at = time.time()
+        return _json(200, _judged(person))
+
+
+def _id_in(path: str) -> int:
+    """Read the number that a path ends with; -1, which no lead has, for anything else."""
+    last = path.rpartition("/")[2]
+    return int(last) if last.isascii() and last.isdigit() and len(last) < 20 else -1
+
+
+class _Limits:
+    """Laravel's rate limiter: for each key a count in a window that opens with its first request."""
+
+    def __init__(self, options: Options) -> None:
+        self._rules = [
+            (most, seconds) for most, seconds in ((options.per_second, 1.0), (options.per_minute, 60.0)) if most
+        ]
+        self._show = options.headers
+        self._windows: dict[tuple[str, float], tuple[float, int]] = {}
+        """When each window ends, and the requests in it."""
+
+    def take(self, key: str) -> tuple[_Reply | None, _Headers]:
+        """Count a request; return the refusal if it is one too many, and the headers for its answer."""
+        if not self._rules:
+            return None, ()
+        now = time.monotonic()
+        after = []
+        for most, seconds in self._rules:
+            ends, count = self._windows.get((key, seconds), (0.0, 0))
+            if now >= ends:
+                ends, count = now + seconds, 0
+            if count >= most:
+                return self._too_many(ends - now), self._headers(most, 0)
+            after.append((most, seconds, ends, count + 1))
+        for _, seconds, ends, count in after:
+            self._windows[key, seconds] = (ends, count)
+        # Of several limits Laravel shows the one that has least left.
+        most, left = min(((most, most - count) for most, _, _, count in after), key=lambda pair: pair[1])
+        return None, self._headers(most, left)
+
+    def _headers(self, most: int, left: int) -> _Headers:
+        shown = ((b"x-ratelimit-limit", b"%d" % most), (b"x-ratelimit-remaining", b"%d" % left))
+        return shown if self._show else ()
+
+    def _too_many(self, wait: float) -> _Reply:
+        seconds = math.ceil(wait)
+        reset = math.ceil(time.time() + wait)
+        headers = ((b"retry-after", b"%d" % seconds), (b"x-ratelimit-reset", b"%d" % reset)) if self._show else ()
+        return _json(429, {"message": "Too Many Attempts.", "retry_after": seconds}, *headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What a look-up asks for; None and "" ask for all."""
+
+    campaign_id: int | None
+    digits: str
+    status: str | None
+    since: float
+    until: float
+    per_page: int
+    page: int
+
+    @classmethod
+    def read(cls, query: QueryParams) -> Self:
+        """Read a query string; raise ValueError, with a text for the client, where it makes no sense."""
+        campaign = query.get("campaign_id")
+        return cls(
+            campaign_id=_whole(campaign, "campaign_id") if campaign else None,
+            digits=re.sub(r"\D", "", query.get("phone_number", "")),
+            status=query.get("status") or None,
+            since=_epoch(query.get("date_from"), "date_from", day_ends=False, missing=-math.inf),
+            until=_epoch(query.get("date_to"), "date_to", day_ends=True, missing=math.inf),
+            per_page=_whole(query.get("per_page", "15"), "per_page", 100),
+            page=_whole(query.get("page", "1"), "page"),
+        )
+
+    def wants(self, lead: _Lead) -> bool:
+        return (
+            self.digits in lead.numbers
+            and self.campaign_id in (None, lead.campaign_id)
+            and self.status in (None, lead.status)
+            and self.since <= lead.created_at < self.until
+        )
+
+
+def _whole(text: str, name: str, most: int = 10**9) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= most:
+        raise ValueError(f"{name} must be a whole number from 1 to {most}")
+    return int(text)
+
+
+def _epoch(text: str | None, name: str, *, day_ends: bool, missing: float) -> float:
+    if not text:
+        return missing
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a date") from None
+    if day_ends and len(text) <= len("2025-06-30"):
+        moment += timedelta(days=1)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+# What a create may hold.
+
+_KEYS = {"phone_number", "campaign_id", "variables", "allow_dupplicate", "secondary_contacts"}
+_CONTACT_KEYS = {"phone_number", "variables"}
+_MOST_CONTACTS = 10
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+def _errors(asked: Any, campaigns: Collection[int]) -> dict[str, list[str]]:
+    """Hold a body against create-lead.txt, strictly; return what is wrong by field, {} for nothing."""
+    if not isinstance(asked, dict):
+        return {"body": ["must be an object"]}
+    errors = _person_errors(asked, "", _KEYS)
+    campaign_id = asked.get("campaign_id")
+    if type(campaign_id) is not int:
+        errors["campaign_id"] = ["must be an integer"]
+    elif campaign_id not in campaigns:
+        errors["campaign_id"] = ["The selected campaign is invalid."]
+    if type(asked.get("allow_dupplicate", False)) is not bool:
+        errors["allow_dupplicate"] = ["must be true or false"]
+    contacts = asked.get("secondary_contacts", [])
+    if not isinstance(contacts, list) or len(contacts) > _MOST_CONTACTS:
+        return errors | {"secondary_contacts": [f"must be a list of at most {_MOST_CONTACTS}"]}
+    numbers = [asked.get("phone_number")]
+    for place, contact in enumerate(contacts):
+        prefix = f"secondary_contacts.{place}"
+        if not isinstance(contact, dict):
+            errors[prefix] = ["must be an object"]
+            continue
+        errors |= _person_errors(contact, f"{prefix}.", _CONTACT_KEYS)
+        number = contact.get("phone_number")
+        if number in numbers:
+            errors.setdefault(f"{prefix}.phone_number", ["must differ from the lead's other numbers"])
+        numbers.append(number)
+    return errors
+
+
+def _person_errors(person: dict[str, Any], prefix: str, keys: set[str]) -> dict[str, list[str]]:
+    errors = {f"{prefix}{name}": ["is not a field of this call"] for name in person.keys() - keys}
+    phone = person.get("phone_number")
+    if not isinstance(phone, str) or not _PHONE.fullmatch(phone):
+        errors[f"{prefix}phone_number"] = ["must be in E.164 format"]
+    variables = person.get("variables", {})
+    if not isinstance(variables, dict):
+        return errors | {f"{prefix}variables": ["must be an object"]}
+    for name, value in variables.items():
+        if not name or not isinstance(value, str | int | float) or (isinstance(value, str) and not value.strip()):
+            errors[f"{prefix}variables.{name}"] = ["must be a text, a number, true or false, and not empty"]
+    return errors
 
 
 def _magic(asked: dict[str, Any]) -> _Reply | None:
-    if answer := MAGIC.get(asked["phone_number"][-4:]):
-        return _json(*answer)
-    for place, contact in enumerate(asked.get("secondary_contacts", [])):
-        if contact["phone_number"].endswith("0067"):
-            return _json(
-                422,
-                {
-                    "message": "The given data was invalid.",
-                    "errors": {f"secondary_contacts.{place}.phone_number": ["is not a number that can be called"]},
-                },
-            )
-    return None
-
-
-def _errors(asked: Any, campaigns: set[int]) -> dict[str, list[str]]:
-    """Hold a body against the vendor's page, strictly."""
-    if not isinstance(asked, dict):
-        return {"body": ["must be an object"]}
-    errors: dict[str, list[str]] = {name: ["is not a field of this call"] for name in asked.keys() - _KEYS}
-    errors |= _person_errors(asked, "")
-    campaign = asked.get("campaign_id")
-    if not isinstance(campaign, int) or isinstance(campaign, bool):
-        errors["campaign_id"] = ["must be an integer"]
-    elif campaign not in campaigns:
-        errors["campaign_id"] = ["The selected campaign is unknown."]
-    if not isinstance(asked.get("allow_dupplicate", False), bool):
-        errors["allow_dupplicate"] = ["must be true or false"]
-    contacts = asked.get("secondary_contacts", [])
-    if not isinstance(contacts, list) or len(contacts) > 10:
-        return errors | {"secondary_contacts": ["must be a list of at most 10"]}
-    numbers = {asked.get("phone_number")}
-    for place, contact in enumerate(contacts):
-        if not isinstance(contact, dict):
-            errors[f"secondary_contacts.{place}"] = ["must be an object"]
+    contacts = enumerate(asked.get("secondary_contacts", ()))
+    people = [("", asked), *((f"secondary_contacts.{place}.", contact) for place, contact in contacts)]
+    for prefix, person in people:
+        magic = MAGIC.get(person["phone_number"][-4:])
+        if magic is None:
             continue
-        errors |= {
-            f"secondary_contacts.{place}.{name}": ["is not a field of a contact"]
-            for name in contact.keys() - {"phone_number", "variables"}
-        }
-        errors |= _person_errors(contact, f"secondary_contacts.{place}.")
-        if contact.get("phone_number") in numbers:
-            errors[f"secondary_contacts.{place}.phone_number"] = ["stands twice in this lead"]
-        numbers.add(contact.get("phone_number"))
-    return errors
-
-
-def _person_errors(person: dict[str, Any], prefix: str) -> dict[str, list[str]]:
-    errors: dict[str, list[str]] = {}
-    phone, variables = person.get("phone_number"), person.get("variables", {})
-    if not isinstance(phone, str) or not _PHONE.fullmatch(phone):
-        errors[f"{prefix}phone_number"] = ["must be in E.164 format"]
-    if not isinstance(variables, dict):
-        errors[f"{prefix}variables"] = ["must be an object"]
-    else:
-        errors |= {
-            f"{prefix}variables.{name}": ["must be a text, number or boolean, and not empty"]
-            for name, value in variables.items()
-            if not isinstance(value, (str, int, float)) or value == ""
-        }
-    return errors
+        if magic.field:
+            return _invalid({prefix + magic.field: [magic.text]})
+        return _json(magic.status, {"success": False, "error": magic.text, "error_code": "insufficient_balance"})
+    return None
 
 
 # Serving.
 
 
-def _protocol() -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol, with the transport in reach of the application for faults on the wire."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with the transport in reach of the application: faults happen below HTTP."""
 
-    class Protocol(HttpToolsProtocol):
-        def on_headers_complete(self) -> None:
-            self.scope["extensions"] = {"transport": self.transport}  # type: ignore[dict-item]
-            super().on_headers_complete()
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["sandbox.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
 
-    return Protocol
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells when it listens and ends at once: a hanging request is no reason to wait."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.when_ready: Callable[[], None] = lambda: None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.when_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # lets each request see that its connection is gone
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End on a signal without raising it again afterwards, as uvicorn would: it is the way to stop a sandbox."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Sandbox:
-    """A sandbox in a thread of this process; a context manager. `url` is the base address of its API."""
+    """A sandbox in a thread of this process; a context manager. Its port is bound from the start."""
 
-    def __init__(self, options: Options) -> None:
-        self.memory = Memory(options)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", options.port))
-        self._socket.listen(512)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
-        config = uvicorn.Config(
-            _App(self.memory),
-            http=_protocol(),
-            log_level="critical",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=1,
+    def __init__(self, options: Options | None = None) -> None:
+        options = options or Options()
+        self._memory = _Memory(options)
+        self._socket = _bound(options.port)
+        self._port: int = self._socket.getsockname()[1]
+        self._server = _Server(
+            uvicorn.Config(
+                _App(self._memory),
+                http=_Protocol,
+                ws="none",
+                timeout_keep_alive=75,  # as proxies in front of such services have it
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                headers=[("x-sandbox-instance", self._memory.instance)],
+            )
         )
-        self._server = uvicorn.Server(config)
-        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def _serve(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+    @property
+    def url(self) -> str:
+        """The base address of the API."""
+        return f"http://127.0.0.1:{self._port}/api"
+
+    @property
+    def instance(self) -> str:
+        """What tells this sandbox's leads from another's; every answer names it."""
+        return self._memory.instance
+
+    @property
+    def leads(self) -> list[dict[str, Any]]:
+        """The leads as `/sandbox/memory` shows them, oldest first."""
+        return self._memory.judged()
 
     def __enter__(self) -> Self:
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self.run, args=(lambda _: ready.set(),), name="sandbox", daemon=True)
         self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.01)
+        while not ready.wait(0.1):
+            if not self._thread.is_alive():
+                raise RuntimeError("the sandbox's server did not start")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def run(self, announce: Callable[[str], None]) -> None:
+        """Serve in this thread until `stop`, or a signal where this is the main thread; announce `url` when ready."""
+        self._server.when_ready = lambda: announce(self.url)
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        """End the server and every connection, answered or not; may be called again."""
         self._server.should_exit = True
-        self._server.force_exit = True
-        self._thread.join(timeout=5)
+        if self._thread is not None:
+            self._thread.join(timeout=5)
         self._socket.close()
 
 
 def serve(options: Options, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `OSError` where the port is taken."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    with Sandbox(options) as box:
-        announce(f"OtoniStark sandbox at {box.url} (any key will do). Ctrl-C ends it.")
-        for campaign, name, status in options.campaigns:
-            announce(f"  campaign {campaign}: {name!r} ({status})")
-        announce(f"What it was told: {box.url.removesuffix('/api')}/sandbox/memory")
-        sys.stdout.flush()
-        ended.wait()
+    """Serve in this thread until SIGINT or SIGTERM; `announce` gets the base address once it is reachable."""
+    Sandbox(options).run(announce)
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":  # there it would let two servers share a port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+        bound.listen(1024)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise Refused(
+            f"Sandbox: port {port} of 127.0.0.1 can't be had ({error}). Name another, or 0 for a free one."
+        ) from error
+    return bound

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 import polars as pl
 
-from importer.api import Service, normalise_address
+from importer.api import Campaign, Service, normalise_address
 from importer.config import Config, parse_rate
 from importer.deliver import Delivery, Planned, Stop
 from importer.errors import ExitStatus, Refused, Stopped
@@ -220,14 +220,14 @@ class _Session:
 
     # Before the first lead.
 
-    def _show_campaigns(self, campaigns: object, made: Plan) -> None:
+    def _show_campaigns(self, campaigns: list[Campaign] | None, made: Plan) -> None:
         """Print the campaigns that leads go to; refuse unknown ones (api.md: a wrong campaign is a wrong call)."""
         counts = self._by_campaign(made)
         if campaigns is None:
             for campaign_id, leads in counts.items():
                 self.screen.say(f"Campaign {campaign_id}: {leads} leads. Its name can't be looked up on this server.")
             return
-        known = {int(campaign.id): campaign for campaign in campaigns}  # type: ignore[attr-defined]
+        known = {campaign.id: campaign for campaign in campaigns}
         missing = [str(campaign_id) for campaign_id in counts if campaign_id not in known]
         if missing:
             listed = ", ".join(f"{campaign.id} {campaign.name!r}" for campaign in known.values()) or "none"

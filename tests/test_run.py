@@ -161,9 +161,9 @@ def test_contacts_are_found_in_any_order_and_get_their_own_ids(desk: Desk, sandb
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
     rows = desk.rows("a.results.csv")
     lead = next(lead for lead in memory(sandbox)["leads"] if lead["phone_number"] == "+12125550100")
-    assert [person["phone_number"] for person in lead["secondary_contacts"]] == ["+12125550101"]
+    assert [person["phone_number"] for person in lead["contacts"]] == ["+12125550101"]
     assert rows[0]["import_lead_id"] == rows[2]["import_lead_id"] == str(lead["id"])
-    assert rows[0]["import_contact_id"] == str(lead["secondary_contacts"][0]["id"])
+    assert rows[0]["import_contact_id"] == str(lead["contacts"][0]["id"])
     assert rows[2]["import_contact_id"] == ""
 
 
@@ -240,8 +240,8 @@ def test_the_platforms_own_layout_needs_no_config(desk: Desk, sandbox: Sandbox) 
     rows, leads = desk.rows("a.results.csv"), memory(sandbox)["leads"]
     lead = next(lead for lead in leads if lead["phone_number"] == "+12125550100")
     assert lead["variables"] == {"customer_name": "Ada"}
-    assert lead["secondary_contacts"][0]["variables"] == {"customer_name": "Bo"}
-    assert rows[0]["import_contact_id"] == str(lead["secondary_contacts"][0]["id"])
+    assert lead["contacts"][0]["variables"] == {"customer_name": "Bo"}
+    assert rows[0]["import_contact_id"] == str(lead["contacts"][0]["id"])
     assert desk.run("run", "a.csv").status == 2
 
 
