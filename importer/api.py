@@ -1,12 +1,13 @@
 """The service: its address, its requests, and what may have happened where no answer came.
 
 The wire is httpx over aiohttp. A ready `httpx.Request` goes straight to the transport, past `httpx.AsyncClient`: that
-doubles the posts per second, and what the client would add (redirects, cookies, auth
-flows, proxies of the environment) is nothing that may happen to a lead or to the key. TLS certificates are always verified;
-a company's own authority is named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
+doubles the posts per second, and what the client would add (redirects, cookies, auth flows, proxies of the environment)
+is nothing that may happen to a lead or to the key. TLS certificates are always verified; a company's own authority is
+named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
 """
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from importer.answers import RateHeaders, digits, judge, judge_delete, limits, read_json, read_lead
 from importer.errors import Refused, Stopped
-from importer.records import Created, Lead, Meaning, Verdict
+from importer.records import Created, Lead, Meaning, Person, Verdict
 
 # What happened where no answer came.
 
@@ -47,8 +48,8 @@ class _Failure:
 _SURELY, _MAYBE = Meaning.UNREACHED, Meaning.AMBIGUOUS
 
 #: The failure table; the first row that fits counts. It is read by aiohttp's exception, the `__cause__` under httpx's:
-#: httpx-aiohttp reports a connection that was lost *after the server took the lead* as `httpx.ConnectTimeout`, just like one that
-#: was never made. Only what aiohttp raises before it hands the request to a connection proves that nothing left.
+#: httpx-aiohttp reports a connection that was lost *after the server took the lead* as `httpx.ConnectTimeout`, just
+#: like one that was never made. Only what aiohttp raises before a connection has the request proves that nothing left.
 _FAILURES: tuple[_Failure, ...] = (
     # Before the request left.
     _Failure(aiohttp.ClientConnectorDNSError, _SURELY, "no_such_host", "the service's name is not known to the DNS"),
@@ -56,7 +57,7 @@ _FAILURES: tuple[_Failure, ...] = (
     _Failure(aiohttp.ClientConnectorSSLError, _SURELY, "tls", "no encrypted connection could be made"),
     _Failure(aiohttp.ClientConnectorError, _SURELY, "no_connection", "no connection could be made"),
     _Failure(
-        aiohttp.ConnectionTimeoutError, _SURELY, "connect_timeout", "no connection was made, or became free, in time"
+        aiohttp.ConnectionTimeoutError, _SURELY, "connect_timeout", "no connection stood, or became free, in time"
     ),
     _Failure(aiohttp.InvalidUrlClientError, _SURELY, "address", "the service's address is no URL"),
     _Failure(aiohttp.NonHttpUrlClientError, _SURELY, "address", "the service's address is no URL of the web"),
@@ -76,8 +77,7 @@ def _no_answer(error: Exception) -> Verdict:
     """Judge a request that got no answer, by the table. Only `str` of an error is told: its `repr` may hold the key."""
     raised = error.__cause__ if isinstance(error, httpx.TransportError) and error.__cause__ else error
     row = next(row for row in _FAILURES if isinstance(raised, row.raised))
-    detail = "" if isinstance(raised, _TooLarge) else " ".join(str(raised).split())[:200]
-    detail = detail or type(raised).__name__
+    detail = " ".join(str(raised).split())[:200] or type(raised).__name__.strip("_")
     doubt = "" if row.meaning is _SURELY else ", so the lead may or may not have been created"
     return Verdict(row.meaning, row.code, f"{row.words}{doubt} ({detail})", systemic=row.systemic)
 
@@ -134,17 +134,13 @@ def _shown(text: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    if ":" in host:
-        return _is_ip(host)
-    return bool(re.fullmatch(r"[\w-]+(\.[\w-]+)*", host))
+    return _is_ip(host) if ":" in host else bool(re.fullmatch(r"[\w-]+(\.[\w-]+)*", host))
 
 
 def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return bool(ip_address(host).compressed)
+    return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -167,7 +163,7 @@ def payload(lead: Lead) -> bytes:
     return f"{{{','.join(members)}}}".encode()
 
 
-def _person(person: Any) -> str:
+def _person(person: Person) -> str:
     return f'"phone_number":"{person.phone}","variables":{person.variables}'
 
 
@@ -199,10 +195,7 @@ class Account:
 
 
 class LookupFailed(Exception):
-    """A question got no answer that says anything: it may be asked again after `verdict.retry_after`.
-
-    Not a `LeadImporterError`: the caller acts on it.
-    """
+    """A question got no answer that says anything: it may be asked again after `verdict.retry_after`."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message or verdict.code or "no answer")
@@ -210,6 +203,8 @@ class LookupFailed(Exception):
 
 
 class _Reply(NamedTuple):
+    """An answer as it came; header names in lower case."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -221,11 +216,10 @@ _MOST_BYTES = 4 * 2**20
 _PER_PAGE = 100
 #: Pages after which a list counts as endless. Never read as "not there".
 _MOST_PAGES = 1_000
-#: Seconds that an idle connection is kept: under the 5 s after which common servers (Apache, Node, uvicorn) hang up. A lead
-#: sent just then gets no answer, and whether it was taken is then anybody's guess; a new connection costs milliseconds.
+#: Seconds that an idle connection is kept: under the 5 s after which common servers (Apache, Node, uvicorn) hang up.
+#: Whether a lead that was sent just then was taken is anybody's guess; a new connection costs milliseconds.
 _KEEP_IDLE = 4.0
-#: Share of an attempt's time within which a connection must stand: a connection that never comes has to be told
-#: apart from an answer that never comes.
+#: Share of an attempt's time in which a connection must stand, so that its lack is told from that of an answer.
 _CONNECT_SHARE = 0.5
 #: Tries of the first question of a run, and the seconds between them: half a second, doubled each time.
 _TRIES, _FIRST_BACK_OFF, _LONGEST_WAIT = 4, 0.5, 60.0
@@ -243,7 +237,8 @@ class Service:
     ) -> None:
         if not re.fullmatch(r"[!-~]+", key):
             raise Refused(
-                "the API key: it is empty, or holds white space or letters outside ASCII. Copy it again, in one piece, with no quotes around it."
+                "the API key: it is empty, or holds white space or letters outside ASCII. "
+                "Copy it again, in one piece and with no quotes around it."
             )
         self.address = address
         #: `X-Sandbox-Instance` of the last answer that had one.
@@ -271,7 +266,9 @@ class Service:
         return f"Service({self.address!r})"
 
     async def __aenter__(self) -> Self:
-        tls = httpx.create_ssl_context()
+        # The system's authorities take a while to load, and a loopback address needs none: then nobody is trusted.
+        secure = self.address.startswith("https:")
+        tls = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -419,18 +416,17 @@ class Service:
                 response = await self._transport.handle_async_request(request)
                 body = await _read(response)
         except Exception as error:  # noqa: BLE001 - once a request was begun, anything at all leaves its lead in doubt
-            return self._without_key(_no_answer(error))
-        headers = {name.lower(): value for name, value in response.headers.items()}
+            verdict = _no_answer(error)
+            return replace(verdict, message=self._masked((verdict.message or "").encode("utf-8", "replace")).decode())
+        # `headers.raw`, since `headers.items()` looks for an encoding again for every name and value
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
         self.instance = headers.get("x-sandbox-instance", self.instance)
-        for secret in self._secrets:
-            body = body.replace(secret, b"***")  # debug pages show the request's headers
-        return _Reply(response.status_code, headers, body)
+        return _Reply(response.status_code, headers, self._masked(body))  # debug pages show the request's headers
 
-    def _without_key(self, verdict: Verdict) -> Verdict:
-        message = verdict.message or ""
+    def _masked(self, text: bytes) -> bytes:
         for secret in self._secrets:
-            message = message.replace(secret.decode(), "***")
-        return replace(verdict, message=message)
+            text = text.replace(secret, b"***")
+        return text
 
 
 def _secrets(key: str) -> tuple[bytes, ...]:
@@ -459,7 +455,7 @@ async def _read(response: httpx.Response) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """One page of a list: a bare array, `{data: […]}`, `{<name>: […]}`, or a paginator in any of Laravel's shapes."""
+    """One page of a list: a bare array, `{data: […]}`, `{<name>: […]}`, or any of Laravel's paginators."""
 
     rows: list[Any]
     last_page: int | None

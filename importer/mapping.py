@@ -245,6 +245,9 @@ class _Mapper:
         texts = self._text(variable)
         header = self._header(variable.columns[0])
         value, code, reason = self._typed(texts, variable)
+        if variable.default is not None:
+            default = pl.Series([orjson.dumps(variable.default).decode()]).new_from_index(0, self.height)
+            value = value.zip_with(texts.is_null() | value.is_not_null(), default)
         wrong = texts.is_not_null() & value.is_null()
         if not wrong.any():
             return value, []
@@ -408,9 +411,7 @@ def _dates(texts: pl.Series, pattern: str | None, *, workbook: bool) -> tuple[pl
 def _by_map(texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str]:
     assert variable.map is not None
     values = {key: orjson.dumps(value).decode() for key, value in variable.map.items()}
-    default = None if variable.default is None else orjson.dumps(variable.default).decode()
-    mapped = texts.replace_strict(values, default=default, return_dtype=pl.String)
-    mapped = mapped.zip_with(texts.is_not_null(), pl.Series([None], dtype=pl.String))
+    mapped = texts.replace_strict(values, default=None, return_dtype=pl.String)
     known = ", ".join(repr(key) for key in values)
     return mapped, "value_not_in_map", f"is not in the map. Known values: {known}; or set a default."
 

@@ -209,12 +209,21 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
             )
         config = config.model_copy(update={"campaign_id": request.campaign})
     if request.region is not None:
-        config = config.model_copy(update={"phone": config.phone.model_copy(update={"region": request.region.upper()})})
+        config = config.model_copy(
+            update={"phone": config.phone.model_copy(update={"region": _region(request.region)})}
+        )
     if config.campaign_id is None:
         raise Refused(
             "no campaign: give its number with --campaign, or set campaign_id in the config. Nothing is sent without one."
         )
     return config
+
+
+def _region(text: str) -> str:
+    try:
+        return configs.parse_region(text)
+    except ValueError as error:
+        raise Refused(f"--region {text}: right is {error}.") from None
 
 
 def _work(

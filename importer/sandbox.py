@@ -17,9 +17,9 @@ import os
 import random
 import re
 import secrets
-import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -37,7 +37,6 @@ import uvicorn
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import HANDLED_SIGNALS
 
 from importer.errors import Refused
 
@@ -204,6 +203,7 @@ class Fault:
     what: _Reply | Callable[[_Wire], Awaitable[None]]
 
 
+_ME = _json(200, {"name": "Sandbox", "email": "sandbox@example.com", "total_balance": 100.0})
 _ERROR = _json(500, {"message": "Server Error"})
 _BUSY = _json(503, {"message": "Service Unavailable"}, (b"retry-after", b"1"))
 
@@ -295,8 +295,8 @@ class _Memory:
     def judged(self) -> list[dict[str, Any]]:
         """Return the leads as judges see them; safe in any thread."""
         return [
-            _judged(lead)
-            | {
+            {
+                **_judged(lead),
                 "campaign_id": lead.campaign_id,
                 "allow_dupplicate": lead.allow_dupplicate,
                 "created_at_epoch": lead.created_at,
@@ -304,6 +304,11 @@ class _Memory:
             }
             for lead in list(self.leads.values())
         ]
+
+    def shown(self) -> dict[str, Any]:
+        """Return everything a judge may ask for."""
+        names = ("instance", "deleted", "posts", "refused_duplicates", "faults", "answers")
+        return {name: getattr(self, name) for name in names} | {"leads": self.judged()}
 
     def _new_id(self) -> int:
         self._last_id += 1
@@ -321,12 +326,7 @@ class _Memory:
 
 
 def _judged(person: _Person) -> dict[str, Any]:
-    return {
-        "id": person.id,
-        "phone_number": person.phone_number,
-        "variables": person.variables,
-        "status": person.status,
-    }
+    return {name: getattr(person, name) for name in ("id", "phone_number", "variables", "status")}
 
 
 # The API.
@@ -353,10 +353,11 @@ class _App:
         self._campaigns = {campaign["id"]: campaign for campaign in options.campaigns}
         self._routes: dict[str, dict[str, Callable[[_Request], _Reply]]] = {
             "/api/user/lead": {"POST": self._create},
-            "/api/user/me": {"GET": self._me},
+            "/api/user/me": {"GET": lambda _: _ME},
         }
         if options.campaigns_listed:
-            self._routes["/api/user/campaigns"] = {"GET": self._list_campaigns}
+            listed = _json(200, [dict(campaign) for campaign in options.campaigns])
+            self._routes["/api/user/campaigns"] = {"GET": lambda _: listed}
         if options.lookup:
             self._routes["/api/user/leads"] = {"GET": self._look_up}
 
@@ -454,34 +455,28 @@ class _App:
         what = FAULTS[kind].what
         return what if isinstance(what, _Reply) else replace(reply, act=what)
 
-    def _me(self, _: _Request) -> _Reply:
-        return _json(200, {"name": "Sandbox", "email": "sandbox@example.com", "total_balance": 100.0})
-
-    def _list_campaigns(self, _: _Request) -> _Reply:
-        return _json(200, [dict(campaign) for campaign in self.options.campaigns])
-
     def _look_up(self, request: _Request) -> _Reply:
         leads: Iterable[_Lead] = reversed(self.memory.leads.values())
         if not self.options.filters:
             return _json(200, [self._shown(lead) for lead in leads])
         try:
-            query = _Query.read(QueryParams(request.query))
+            query = QueryParams(request.query)
+            found = list(filter(_wanted(query), leads))
+            per_page = _whole(query.get("per_page", "15"), "per_page", 1, 100)
+            page = _whole(query.get("page", "1"), "page", 1)
         except ValueError as error:
             return _invalid({"query": [str(error)]})
-        found = [lead for lead in leads if query.wants(lead)]
-        per_page, page, last = query.per_page, query.page, max(math.ceil(len(found) / query.per_page), 1)
-        return _json(
-            200,
-            {
-                "current_page": page,
-                "data": [self._shown(lead) for lead in found[(page - 1) * per_page : page * per_page]],
-                "last_page": last,
-                "per_page": per_page,
-                "total": len(found),
-                # Another host, on purpose: a client that follows it gives its key away.
-                "next_page_url": f"http://169.254.0.1/api/user/leads?page={page + 1}" if page < last else None,
-            },
-        )
+        last = max(math.ceil(len(found) / per_page), 1)
+        shown = {
+            "current_page": page,
+            "data": [self._shown(lead) for lead in found[(page - 1) * per_page : page * per_page]],
+            "last_page": last,
+            "per_page": per_page,
+            "total": len(found),
+            # Another host, on purpose: a client that follows it gives its key away.
+            "next_page_url": f"http://169.254.0.1/api/user/leads?page={page + 1}" if page < last else None,
+        }
+        return _json(200, shown)
 
     def _delete(self, request: _Request) -> _Reply:
         lead = self.memory.leads.get(_id_in(request.path))
@@ -518,22 +513,10 @@ class _App:
 
     def _beside(self, request: _Request) -> _Reply:
         if request.path == "/sandbox/memory" and request.method == "GET":
-            return _json(200, self._memory_shown())
+            return _json(200, self.memory.shown())
         if request.path.startswith("/sandbox/lead/") and request.method == "POST":
             return self._change(request)
         return _html(200, "Log in") if request.path == "/login" else _html(404, "Not found")
-
-    def _memory_shown(self) -> dict[str, Any]:
-        memory = self.memory
-        return {
-            "instance": memory.instance,
-            "leads": memory.judged(),
-            "deleted": memory.deleted,
-            "posts": memory.posts,
-            "refused_duplicates": memory.refused_duplicates,
-            "faults": memory.faults,
-            "answers": memory.answers,
-        }
 
     def _change(self, request: _Request) -> _Reply:
         person = self.memory.person(_id_in(request.path))
@@ -598,50 +581,29 @@ class _Limits:
         return _json(429, {"message": "Too Many Attempts.", "retry_after": seconds}, *headers)
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """What a look-up asks for; None and "" ask for all."""
-
-    campaign_id: int | None
-    digits: str
-    status: str | None
-    since: float
-    until: float
-    per_page: int
-    page: int
-
-    @classmethod
-    def read(cls, query: QueryParams) -> Self:
-        """Read a query string; raise ValueError, with a text for the client, where it makes no sense."""
-        campaign = query.get("campaign_id")
-        return cls(
-            campaign_id=_whole(campaign, "campaign_id") if campaign else None,
-            digits=re.sub(r"\D", "", query.get("phone_number", "")),
-            status=query.get("status") or None,
-            since=_epoch(query.get("date_from"), "date_from", day_ends=False, missing=-math.inf),
-            until=_epoch(query.get("date_to"), "date_to", day_ends=True, missing=math.inf),
-            per_page=_whole(query.get("per_page", "15"), "per_page", 100),
-            page=_whole(query.get("page", "1"), "page"),
-        )
-
-    def wants(self, lead: _Lead) -> bool:
-        return (
-            self.digits in lead.numbers
-            and self.campaign_id in (None, lead.campaign_id)
-            and self.status in (None, lead.status)
-            and self.since <= lead.created_at < self.until
-        )
+def _wanted(query: QueryParams) -> Callable[[_Lead], bool]:
+    """Return what a look-up filters by; raise ValueError, with a text for the client, where it makes no sense."""
+    campaign_id = _whole(query.get("campaign_id") or "0", "campaign_id")
+    digits, status = re.sub(r"\D", "", query.get("phone_number", "")), query.get("status")
+    since = _epoch(query.get("date_from"), "date_from") or 0.0
+    until = _epoch(query.get("date_to"), "date_to", day_ends=True) or math.inf
+    return lambda lead: (
+        digits in lead.numbers
+        and campaign_id in (0, lead.campaign_id)
+        and (not status or status == lead.status)
+        and since <= lead.created_at < until
+    )
 
 
-def _whole(text: str, name: str, most: int = 10**9) -> int:
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= most:
-        raise ValueError(f"{name} must be a whole number from 1 to {most}")
+def _whole(text: str, name: str, least: int = 0, most: int = 10**9) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}")
     return int(text)
 
 
-def _epoch(text: str | None, name: str, *, day_ends: bool, missing: float) -> float:
+def _epoch(text: str | None, name: str, *, day_ends: bool = False) -> float | None:
     if not text:
-        return missing
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -733,6 +695,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.when_ready: Callable[[], None] = lambda: None
 
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks // 10):  # uvicorn counts tenths of a second
+            ticks += 1
+            await asyncio.sleep(0.01)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.when_ready()
@@ -747,15 +715,9 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End on a signal without raising it again afterwards, as uvicorn would: it is the way to stop a sandbox."""
-        if threading.current_thread() is not threading.main_thread():
+        with super().capture_signals():
             yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self._captured_signals.clear()
 
 
 class Sandbox:
@@ -765,7 +727,10 @@ class Sandbox:
         options = options or Options()
         self._memory = _Memory(options)
         self._socket = _bound(options.port)
-        self._port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
+        """The base address of the API."""
+        self.instance = self._memory.instance
+        """What tells this sandbox's leads from another's; every answer names it."""
         self._server = _Server(
             uvicorn.Config(
                 _App(self._memory),
@@ -777,20 +742,10 @@ class Sandbox:
                 log_level="critical",
                 access_log=False,
                 server_header=False,
-                headers=[("x-sandbox-instance", self._memory.instance)],
+                headers=[("x-sandbox-instance", self.instance)],
             )
         )
         self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        """The base address of the API."""
-        return f"http://127.0.0.1:{self._port}/api"
-
-    @property
-    def instance(self) -> str:
-        """What tells this sandbox's leads from another's; every answer names it."""
-        return self._memory.instance
 
     @property
     def leads(self) -> list[dict[str, Any]]:
@@ -799,7 +754,7 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         ready = threading.Event()
-        self._thread = threading.Thread(target=self.run, args=(lambda _: ready.set(),), name="sandbox", daemon=True)
+        self._thread = threading.Thread(target=self.run, args=(ready.set,), name="sandbox", daemon=True)
         self._thread.start()
         while not ready.wait(0.1):
             if not self._thread.is_alive():
@@ -811,9 +766,9 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    def run(self, announce: Callable[[str], None]) -> None:
-        """Serve in this thread until `stop`, or a signal where this is the main thread; announce `url` when ready."""
-        self._server.when_ready = lambda: announce(self.url)
+    def run(self, when_ready: Callable[[], None]) -> None:
+        """Serve in this thread until `stop`, or a signal where this is the main thread."""
+        self._server.when_ready = when_ready
         try:
             self._server.run(sockets=[self._socket])
         finally:
@@ -828,8 +783,18 @@ class Sandbox:
 
 
 def serve(options: Options, announce: Callable[[str], None]) -> None:
-    """Serve in this thread until SIGINT or SIGTERM; `announce` gets the base address once it is reachable."""
-    Sandbox(options).run(announce)
+    """Serve in this thread until SIGINT or SIGTERM; `announce` gets lines for people once the sandbox is reachable."""
+    box = Sandbox(options)
+
+    def say() -> None:
+        key = "any key will do" if options.keys is None else "only its own keys will do"
+        announce(f"OtoniStark sandbox at {box.url} ({key}). Ctrl-C ends it.")
+        for campaign in options.campaigns:
+            announce(f"  campaign {campaign['id']}: {campaign['name']!r} ({campaign['status']})")
+        announce(f"What it was told: {box.url.removesuffix('/api')}/sandbox/memory")
+        sys.stdout.flush()  # whoever reads a pipe waits for the address
+
+    box.run(say)
 
 
 def _bound(port: int) -> socket.socket:

@@ -164,7 +164,7 @@ class _TextScreen(_Screen):
         print("\n".join(lines), file=self._stream, flush=True)
         for path in summary.written:
             print(path)
-        if summary.retry and summary.command != "check":
+        if summary.retry and summary.command != "check" and not summary.run_id.startswith("sandbox-"):
             print(
                 f"When the rows are put right: lead-importer retry {summary.written[0]}", file=self._stream, flush=True
             )
