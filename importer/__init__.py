@@ -5,8 +5,10 @@ The story of one row, in order:
     cli         takes the command; `screen` is what people see of it
     pipeline    joins the stages below: the first file to read
     config      says what the columns mean; `config_problems` says what is wrong with it
-    read        turns a file into text cells: `read_text`, `read_workbook`, and `headers` for their column names
-    mapping     finds phone, campaign and variables in the cells, with `phones` and `emails` for what they are
+    read        turns a file into text cells: `read_text`, `read_workbook` (with `sheet_xml` for
+                what only its XML tells), and `headers` for their column names
+    mapping     finds phone, campaign and variables in the cells, with `phones` (and `phone_patterns`, its fast path)
+                and `emails` for what they are
     suppress    knows who must not be called
     group       joins rows to leads with their secondary contacts
     plan        decides which leads are sent, by what `ledger` knows and by what the file says itself

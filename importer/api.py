@@ -243,8 +243,7 @@ class Service:
         self.address = address
         #: `X-Sandbox-Instance` of the last answer that had one.
         self.instance: str | None = None
-        #: Told of every answer to a question (creates hand theirs back): status, limits, seconds that the server asks
-        #: to wait, seconds it took.
+        #: Told of every answer to a question or a delete: status, limits, seconds that it asks to wait, seconds it took.
         self.on_limits: Callable[[int, RateHeaders, float | None, float], None] | None = None
         self._timeout = timeout
         self._connections = connections
@@ -266,9 +265,9 @@ class Service:
         return f"Service({self.address!r})"
 
     async def __aenter__(self) -> Self:
-        # The system's authorities take a while to load, and a loopback address needs none: then nobody is trusted.
-        secure = self.address.startswith("https:")
-        tls = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # The authorities (certifi's) take 35 ms to load. An http address needs none: then nobody is trusted.
+        plain = self.address.startswith("http:")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context()
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,0 +1,144 @@
+"""What the package says of itself is so: its story, its arrows, its help, its documents."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import importer
+
+ROOT = Path(__file__).parent.parent
+MODULES = {path.stem: path for path in (ROOT / "importer").glob("*.py") if not path.stem.startswith("__")}
+
+#: Which module may import which, beside `records` and `errors`, which everybody may.
+MAY_IMPORT = {
+    "records": set(),
+    "errors": set(),
+    "pace": set(),
+    "headers": set(),
+    "phone_patterns": set(),
+    "emails": set(),
+    "sheet_xml": set(),
+    "config_problems": set(),
+    "config": {"config_problems"},
+    "read_text": {"headers"},
+    "read_workbook": {"headers", "sheet_xml"},
+    "read": {"headers", "read_text", "read_workbook"},
+    "phones": {"phone_patterns"},
+    "mapping": {"config", "emails", "phones"},
+    "suppress": {"phones", "read"},
+    "group": {"config", "mapping"},
+    "ledger": set(),
+    "machine": set(),
+    "answers": set(),
+    "api": {"answers"},
+    "deliver": {"answers", "api", "ledger", "pace"},
+    "plan": {"deliver", "group", "ledger", "mapping"},
+    "sandbox": set(),
+    "sending": {"api", "config", "deliver", "ledger", "machine", "pace", "pipeline", "plan", "sandbox"},
+    "results": {"plan"},
+    "write": set(),
+    "screen": {"pipeline"},
+    "pipeline": {"config", "group", "ledger", "mapping", "plan", "read", "results", "sending", "suppress", "write"},
+    "cli": {"config", "pipeline", "sandbox", "screen"},
+}
+
+
+def imports(path: Path, *, typing_too: bool = False) -> set[str]:
+    """Return which of our modules a module imports; what only the type checker sees does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not typing_too:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                node.body = [ast.Pass()]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "importer":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("importer."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_never_point_back(module: str) -> None:
+    assert imports(MODULES[module]) <= MAY_IMPORT[module] | {"records", "errors"}
+
+
+def test_the_allowed_arrows_make_no_circle() -> None:
+    left = {module: set(arrows) for module, arrows in MAY_IMPORT.items()}
+    left["sending"] -= {"pipeline"}  # only for the type checker
+    left["screen"] -= {"pipeline"}  # only for the type checker
+    while left:
+        free = {module for module, arrows in left.items() if not arrows & left.keys()}
+        assert free, left
+        left = {module: arrows for module, arrows in left.items() if module not in free}
+
+
+def test_the_story_names_every_module() -> None:
+    assert importer.__doc__
+    told = set(re.findall(r"[a-z_]+", importer.__doc__))
+    assert set(MODULES) <= told
+
+
+@pytest.mark.parametrize(
+    "heavy", ["polars", "httpx", "aiohttp", "pydantic", "phonenumbers", "fastexcel", "uvicorn", "rich"]
+)
+def test_help_answers_without_the_heavy_libraries(heavy: str) -> None:
+    code = (
+        "import sys\nfrom importer.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"sys.exit({heavy!r} in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "check", "retry"])
+def test_each_help_has_its_exit_status_and_an_example_that_exists(command: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "importer", command, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "EXIT STATUS" in shown
+    example = re.search(r"lead-importer (.*)", shown)
+    assert example
+    for word in example[1].split():
+        if word.startswith(("sample_data/", "configs/")):
+            assert (ROOT / word.replace(".results", "")).exists(), word
+
+
+def test_the_readme_names_every_command_status_and_column() -> None:
+    from importer.records import RESULT_COLUMNS, Status
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for word in (*RESULT_COLUMNS, *(f"`{status.value}`" for status in Status)):
+        assert word in text
+    for command in ("run", "check", "retry", "sandbox", "schema"):
+        assert f"lead-importer {command}" in text
+
+
+def test_the_readmes_config_is_one() -> None:
+    from importer.config import load
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block
+    path = ROOT / "configs" / "clinics.yaml"
+    assert load(path)
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        file.write(block[1])
+        file.flush()
+        assert load(Path(file.name)).variables["plan"].default == "basic"
+
+
+def test_no_address_of_a_package_index_is_in_the_requirements() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "--hash=sha256:" in text
+        assert "://" not in text
+        assert "index" not in text
