@@ -249,9 +249,16 @@ def sandbox(
         float, typer.Option("--latency", metavar="SECONDS", min=0, help="Wait before each answer.")
     ] = 0.0,
     faults: Annotated[
-        float,
-        typer.Option("--faults", metavar="SHARE", min=0, max=1, help="Share of creates that go wrong, such as 0.07."),
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--faults",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of creates that go wrong, such as 0.07. Default: all where --fault names a kind, else none.",
+            show_default=False,
+        ),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
