@@ -31,6 +31,9 @@ _UNITS = {
 #: for: a schedule with steps 1 % too long and that much slack fits every window exactly.
 _MARGIN = 0.01
 _SLACK = 0.0099
+#: Kept below a limit that was found by running into it, and the slack there.
+_UNDER = 0.0125
+_SLACK_FOUND = 0.006
 #: Lateness that is made up for at most, so that a pause is not followed by a burst.
 _MOST_SLACK = 0.5
 #: Windows that limits are counted in; a window that is inferred is one of these.
@@ -42,9 +45,10 @@ _TOLD_PAUSE = 5.0
 #: Added to a pause: servers round, and count from when a request arrived.
 _AFTER_PAUSE = 0.05
 #: Between two tries for more than the last 429 allowed: doubled after each failure, and at least so many requests.
-_PROBE_EVERY, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 30.0, 90.0, 200.0
+_PROBE_EVERY, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 30.0, 120.0, 200.0
 #: Per second: the slow start; coming back from below; a try for more; following a limit whose window is known.
-_DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.04, 1.01, 1.05, 4.0
+_FIRST = 0.98
+_DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.05, 1.01, 1.05, 4.0
 #: Where to begin again after the slow start: a clock's window that began late took that much less than the last second.
 _COME_BACK = 0.75
 #: Nobody calls faster or slower than this.
@@ -105,7 +109,7 @@ class Pacer:
         self._sent = _Sent(now)
         self._headers = _Headers(now)
         self._ceiling = min([_FASTEST, *(limit.requests / limit.seconds for limit in limits or ())])
-        self._rate, self._growth = (1.0, _DOUBLE) if limits is None else (self._ceiling, 1.0)
+        self._rate, self._growth = (_FIRST, _DOUBLE) if limits is None else (self._ceiling, 1.0)
         self._window: float | None = None
         self._limit: int | None = None
         self._found = False
@@ -115,6 +119,9 @@ class Pacer:
         self._probe_every = _PROBE_EVERY
         self._probing = False
         self._accepted_rate = math.inf
+        self._safe = 0.0
+        self._held = 0.0
+        self._top = math.inf
         self._resumed = -math.inf
         self._refused_at = -math.inf
         self._slowed_at = -math.inf
@@ -182,7 +189,7 @@ class Pacer:
         for schedule, limit in self._schedules:
             schedule.take(now, _step(limit), slack=limit.seconds * _SLACK)
         window = max(self._headers.window if self._headers.pace(now) else self._window or 1.0, 1.0)
-        self._even.take(now, 1.0 / self.rate(now), slack=window * _SLACK)
+        self._even.take(now, 1.0 / self.rate(now), slack=window * _SLACK_FOUND)
 
     def answered(
         self,
@@ -225,7 +232,7 @@ class Pacer:
             else:
                 self._window = _snapped(now - self._failing_since)
                 self._limit = max(self._sent.count(self._failing_since - self._window, self._failing_since), 1)
-            self._settle(now, (1 - 1.5 * _MARGIN) * self._limit / self._window)
+            self._settle(now, (1 - _UNDER) * self._limit / self._window)
         self._failures = 0
 
     # The pace where no header tells it.
@@ -235,18 +242,26 @@ class Pacer:
         if now >= self._probe_at:
             self._probe_at, self._growth = math.inf, _PROBE if (self._window or 1.0) <= 1.0 else _PROBE_LONG
             self._probing, self._step_at, self._step_answers = True, now, 0
-        step = max(self._window or 1.0, 1.0)
+            self._held = self._safe = self._rate
+        step, growth = max(self._window or 1.0, 1.0), self._growth
+        if growth >= _DOUBLE and self._rate >= 4.0:
+            step, growth = step / 2, math.sqrt(growth)
         elapsed = now - self._step_at
         if self._growth == 1.0 or elapsed < 0.97 * step or now < self.paused_until:
             return
         used = self._sent.count(self._step_at - 1e-6, now) >= 0.5 * math.floor(self.rate(now) * elapsed)
         told = self._headers.pace(now)
         if used and self._step_answers and (told is None or self._rate < told):
-            self._rate = min(self._rate * self._growth, self._ceiling)
+            self._safe = self._rate
+            if self._rate * growth >= self._top:
+                self._settle(now, self._top)
+                return
+            self._rate = min(self._rate * growth, self._ceiling)
             if told is not None and self._headers.known and self._growth >= _DOUBLE:
                 self._rate = min(self._rate * _CATCH_UP / _DOUBLE, self._ceiling)
             if self._rate > 1.05 * self._accepted_rate:  # the limit is elsewhere now: look for it faster
                 self._growth = min(1 + (self._growth - 1) * 1.5, _DOUBLE)
+                self._probe_every = _PROBE_EVERY / 2  # doubled when this ends
         self._step_at, self._step_answers = max(self._step_at + step, now - 0.5 * step), 0
 
     def _refused(self, now: float, sent: float, wait: float | None) -> None:
@@ -298,18 +313,22 @@ class Pacer:
             return
         if self._window is not None and self._window > 1.0:
             self._limit = max(min(self._limit or 1, self._sent.count(sent - self._window, sent)), 1)
-            self._settle(now, (1 - 1.5 * _MARGIN) * self._limit / self._window)
+            self._settle(now, (1 - _UNDER) * self._limit / self._window)
             return
         accepted, rate = self._sent.count(sent - 1.0, sent), self._rate
-        told = min(max(float(accepted), rate / self._growth), rate) if accepted else rate / 2
+        told = min(float(accepted), rate) if accepted else rate / 2
         if sent - self._resumed < 1.0 and accepted < 0.3 * rate:  # nothing was saved up: that is what refills
             told = max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._refused_at, 0.5)
-        if self._growth >= 1.5:
-            self._accepted_rate, self._growth, self._found = told, _CLIMB, True
-            self._rate = max(_COME_BACK * told, _SLOWEST)
-            self._probe_at = math.inf
+        if self._growth >= 1.5 and told > 2:
+            self._found, self._growth, self._rate = True, _CLIMB, _COME_BACK * told
+            self._top, self._safe, self._held, self._probe_at = (1 - _UNDER) * told, 0.0, 0.0, math.inf
+        elif 0.96 * told < self._held < rate:  # a failed try for more, or a bucket's savings are gone: what held, holds
+            self._settle(now, self._held)
         else:
-            self._settle(now, max((0.985 if self._growth == 1.0 else 1 - _MARGIN) * told, 0.4 * self._rate))
+            self._held = 0.0
+            if self._growth < 1.5:
+                told = min(told, self._safe or (1 - _UNDER) * rate)
+            self._settle(now, max((1 - _UNDER) * told, 0.4 * rate))
 
     def _slow_by_window(self, now: float, sent: float, wait: float) -> bool:
         """Take the end of the pause for the end of a window, and count what was accepted in it."""
@@ -319,14 +338,15 @@ class Pacer:
         if not accepted:
             return False
         self._window, self._limit = window, accepted
-        self._settle(now, (1 - 1.5 * _MARGIN) * accepted / window)
+        self._settle(now, (1 - _UNDER) * accepted / window)
         return True
 
     def _settle(self, now: float, rate: float) -> None:
         """Stay at a pace until it is time to try for more."""
         self._rate = min(max(rate, _SLOWEST), self._ceiling)
-        self._accepted_rate, self._growth, self._found = self._rate, 1.0, True
-        self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY) if self._probing else _PROBE_EVERY
+        self._accepted_rate, self._growth, self._found, self._top = self._rate, 1.0, True, math.inf
+        if self._probing:
+            self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY)
         self._probing = False
         self._probe_at = max(now, self.paused_until) + self._probe_after()
 

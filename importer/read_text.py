@@ -1,293 +1,424 @@
-"""CSV and its kin: encoding and delimiter found, every record kept, a broken line told by its number."""
+"""CSV and its kin → text cells: encoding and delimiter found, every record kept, a broken line told by its number.
 
+There are two ways through a file that come to the same: polars reads what needs nothing special, and Python's csv
+module, some ten times slower, what holds quotes, lone carriage returns, NUL bytes or rows longer than the header.
+"""
+
+import codecs
 import csv
 import io
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
 
 from importer.errors import Refused
-from importer.headers import unique_names
+from importer.headers import is_result_header, unique_names
 from importer.records import PROBLEMS, Table, no_problems
 
-_DELIMITERS = ",;\t|"
-_CHUNK = 20_000
+#: Delimiters that are looked for, the commonest first.
+DELIMITERS = ",;\t|"
+
+#: Rows that become a frame at once; bounds the memory of the slower way.
+CHUNK_ROWS = 20_000
+
+#: Bytes and rows that the delimiter is guessed from.
+_SAMPLE_BYTES, _SAMPLE_ROWS = 65_536, 100
+
+#: Characters in a cell. Excel holds 32,767; without a bound an unclosed quote would swallow the file.
+_MAX_CELL = 16 * 1024 * 1024
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def read_text(
-    path: Path, kind: str, content: bytes, sheet: str | int | None, header_row: int | None, sha256: str
+    path: Path,
+    content: bytes,
+    *,
+    kind: str,
+    sheet: str | int | None = None,
+    header_row: int | None = None,
+    sha256: str = "",
+    chunk_rows: int = CHUNK_ROWS,
+    fast: bool = True,
 ) -> Table:
-    """Read a text file. Row numbers count records as Excel does: blank lines too, line breaks inside a cell not."""
-    text, encoding, notes = _decode(path, content)
-    text, delimiter = _delimiter(text)
-    records = _Records(text, delimiter)
-    number, header = _header(records, header_row, path)
-    if header is None:
-        empty = pl.DataFrame(schema={"sheet": pl.String, "row": pl.Int64})
-        return Table(
-            path,
-            kind,
-            (),
-            pl.DataFrame(),
-            empty,
-            sha256,
-            notes=(*notes, "the file is empty"),
-            delimiter=delimiter,
-            encoding=encoding,
-        )
-    names, more = unique_names(header)
-    cells, problems = _table(records, names, number)
+    """Read a text file; it has no sheets, so `sheet` says nothing here.
+
+    Row numbers count as Excel does: header and blank lines too; a line break inside a cell and a `sep=` line not.
+    `fast` false takes the slower way for every file. Raises `Refused` for bytes in no known encoding and for a
+    `header_row` that is not there.
+    """
+    del sheet
+    text = _to_utf8(path, content)
+    utf8, delimiter = _delimiter(text.utf8, header_row)
+    records = _Records(utf8, delimiter)
+    header = _header(path, records, header_row)
+    names, notes = unique_names(header)
+    records.width = len(header)
+    above = records.number
+    body = _quick(utf8, delimiter, names, above) if fast and header else None
+    if body is None:
+        body = _careful(records, names, chunk_rows)
+    elif b"\xef\xbf\xbd" in utf8:
+        body = _Body(body.cells, _replacements(body.cells, 0))
+    height = body.cells.height
     places = pl.DataFrame(
         {
-            "sheet": pl.Series([None], dtype=pl.String).new_from_index(0, cells.height),
-            "row": pl.int_range(number + 1, number + 1 + cells.height, dtype=pl.Int64, eager=True),
+            "sheet": pl.repeat(None, height, dtype=pl.String, eager=True),
+            "row": pl.int_range(above + 1, above + 1 + height, dtype=pl.Int64, eager=True),
         }
     )
-    return Table(path, kind, tuple(header), cells, places, sha256, problems, (*notes, *more), delimiter, encoding)
+    notes = [*text.notes, *notes] if header else [*text.notes, "the file is empty"]
+    found = sorted(body.problems, key=itemgetter(0))
+    problems = pl.DataFrame(found, schema=PROBLEMS, orient="row") if found else no_problems()
+    return Table(
+        path, kind, tuple(header), body.cells, places, sha256, problems, tuple(notes), delimiter, text.encoding
+    )
+
+
+def peek_text(start: bytes) -> Sequence[str]:
+    """Return the cells of the first record that is not blank, of a file that begins with `start`."""
+    encoding = _marked_encoding(start) or "utf-8"
+    utf8 = start.decode(encoding, errors="replace").removeprefix("\ufeff").encode()
+    utf8, delimiter = _delimiter(utf8, None)
+    return next((record for record in _Records(utf8, delimiter) if _is_filled(record)), [])
 
 
 # Encoding: strict, never with replacement characters.
 
 
-def _decode(path: Path, content: bytes) -> tuple[str, str, list[str]]:
-    encoding = _unicode(content)
-    if encoding is not None:
-        try:
-            return content.decode(encoding), encoding, []
-        except UnicodeDecodeError as error:
-            raise Refused(
-                f"{path}, line {_line(content, error.start, encoding)}: the bytes are no {encoding.upper()}, though the file begins like it. Save it as CSV UTF-8 and run this again."
-            ) from error
+@dataclass(frozen=True, slots=True)
+class _Text:
+    utf8: bytes
+    """Without a byte order mark."""
+    encoding: str
+    notes: tuple[str, ...] = ()
+
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def _to_utf8(path: Path, content: bytes) -> _Text:
+    encoding = _marked_encoding(content)
+    if encoding is None:
+        return _Text(content, "utf-8") if _is_utf8(content) else _windows(path, content)
+    if encoding == "utf-8-sig" and _is_utf8(content):
+        return _Text(content.removeprefix(codecs.BOM_UTF8), encoding)
     try:
-        return content.decode("utf-8"), "utf-8", []
-    except UnicodeDecodeError as unicode_error:
-        try:
-            text = content.decode("cp1252")
-        except UnicodeDecodeError as error:
-            raise Refused(
-                f"{path}, line {_line(content, unicode_error.start, 'cp1252')}, byte {unicode_error.start + 1}: {content[unicode_error.start : unicode_error.start + 1]!r} is neither UTF-8 nor "
-                f"(byte {error.start + 1}) Windows-1252. Save the file as CSV UTF-8 and run this again."
-            ) from error
-        return (
-            text,
-            "windows-1252",
-            ["the text is not UTF-8; it was read as Windows-1252. If names look wrong, save it as CSV UTF-8"],
-        )
+        return _Text(content.decode(encoding.removesuffix("-sig")).removeprefix("\ufeff").encode(), encoding)
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        where = f"{path}, line {_line(content, start, encoding)}, byte {start + 1}"
+        name = encoding.removesuffix("-sig").upper()
+        raise Refused(
+            f"{where}: the file begins like {name}, but this is not {name}. "
+            "Save it as CSV UTF-8 (or export it again), and run this again."
+        ) from error
 
 
-def _unicode(content: bytes) -> str | None:
-    if content.startswith(b"\xef\xbb\xbf"):
-        return "utf-8-sig"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
+def _marked_encoding(content: bytes) -> str | None:
+    """Return the encoding that a byte order mark tells, or UTF-16 by its pattern of zero bytes; else None."""
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return encoding
     start = content[:400]
-    if len(start) >= 4 and len(content) % 2 == 0:
-        if start[1::2].count(0) > len(start) * 0.4:
-            return "utf-16-le"
-        if start[::2].count(0) > len(start) * 0.4:
-            return "utf-16-be"
+    if len(start) < 4 or len(start) % 2:
+        return None
+    high, low = start[1::2].count(0) * 2 / len(start), start[::2].count(0) * 2 / len(start)
+    if high > 0.6 and low < 0.1:
+        return "utf-16-le"
+    if low > 0.6 and high < 0.1:
+        return "utf-16-be"
     return None
 
 
+def _is_utf8(content: bytes) -> bool:
+    """Check in pieces, so that no second copy of a large file is made."""
+    if content.isascii():
+        return True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(content)
+    try:
+        for start in range(0, len(view), 1 << 20):
+            decoder.decode(view[start : start + (1 << 20)])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _windows(path: Path, content: bytes) -> _Text:
+    """Read as Windows-1252 what is not UTF-8, unless it is UTF-8 with a damaged spot: then names would come out wrong."""
+    lenient = content.decode("utf-8", errors="replace")
+    broken = lenient.count("\ufffd")
+    sound = sum(1 for _ in re.finditer(r"[^\x00-\x7f\ufffd]", lenient))
+    first = _first_broken_byte(content)
+    where = f"{path}, line {_line(content, first, 'latin-1')}, byte {first + 1}"
+    if sound > broken:
+        raise Refused(
+            f"{where}: the file is UTF-8, but {content[first : first + 1]!r} here is not. "
+            "Part of it was saved otherwise or cut off: export it again, and run this again."
+        )
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError as error:
+        where = f"{path}, line {_line(content, error.start, 'latin-1')}, byte {error.start + 1}"
+        raise Refused(
+            f"{where}: {content[error.start : error.start + 1]!r} stands for no letter in Windows-1252, and the file "
+            "is not UTF-8 either. Save it as CSV UTF-8, and run this again."
+        ) from error
+    note = "the text is not UTF-8, so it was read as Windows-1252. If names look wrong, save the file as CSV UTF-8"
+    return _Text(text.encode(), "windows-1252", (note,))
+
+
+def _first_broken_byte(content: bytes) -> int:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
+
+
 def _line(content: bytes, offset: int, encoding: str) -> int:
-    return content[:offset].count(b"\n") + 1
+    return len(_LINE_END.findall(content[:offset].decode(encoding, errors="replace"))) + 1
 
 
 # Delimiter.
 
 
-def _delimiter(text: str) -> tuple[str, str]:
-    """Return the text without a `sep=` line, and the delimiter: what parts the first lines most evenly."""
-    declared = re.match(r"sep=(.)\r?\n", text)
+def _delimiter(utf8: bytes, header_row: int | None) -> tuple[bytes, str]:
+    """Return the text without a `sep=` line, and its delimiter.
+
+    It is the one that parts the header and gives the most of the first rows the header's number of cells; at a draw,
+    the one that makes more columns. Where none parts the header there is one column.
+    """
+    declared = re.match(rb'"?sep=([^\r\n"\'])"?[,;\t|]*(?:\r\n|\r|\n|$)', utf8, re.IGNORECASE)
     if declared:
-        return text[declared.end() :], declared[1]
-    sample = text[:65536]
-    best, best_score = ",", 0.0
-    for delimiter in _DELIMITERS:
-        widths = [
-            len(record)
-            for record in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), 100)
-            if record
-        ]
-        if not widths:
-            continue
-        width, times = Counter(widths).most_common(1)[0]
-        header = widths[0]
-        score = (
-            0.0
-            if max(width, header) == 1
-            else times / len(widths) + (0.5 if header == width else 0) + min(header, 50) / 1000
-        )
-        if score > best_score:
-            best, best_score = delimiter, score
-    return text, best
+        return utf8[declared.end() :], declared[1].decode("latin-1")
+    sample = utf8[:_SAMPLE_BYTES]
+    if len(utf8) > _SAMPLE_BYTES:  # the last line is cut
+        sample = sample[: max(sample.rfind(b"\n"), sample.rfind(b"\r")) + 1] or sample
+    scores = {delimiter: _evenness(sample, delimiter, header_row) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
+    if scores[best] > (0, 0):
+        return utf8, best
+    return utf8, next((delimiter for delimiter in DELIMITERS if delimiter.encode() not in utf8), ",")
+
+
+def _evenness(sample: bytes, delimiter: str, header_row: int | None) -> tuple[float, int]:
+    """Return which share of the rows is as wide as the header, and that width; zeros where it has one cell."""
+    first = (header_row or 1) - 1
+    rows = list(islice(_Records(sample, delimiter), first + _SAMPLE_ROWS))
+    if any(map(is_result_header, rows[:1])):
+        return 2, len(rows[0])  # more than any share
+    rows = rows[first:]
+    widths = [len(row) for row in rows if _is_filled(row)]
+    if not widths or widths[0] == 1:
+        return 0, 0
+    return Counter(widths)[widths[0]] / len(widths), widths[0]
 
 
 # Records.
 
 
 class _Records:
-    """The records of a text, one after another; an unclosed quote costs only its own line.
+    """The records of a text, one after another (RFC 4180; line ends CR, LF, CRLF, mixed).
 
-    `broken` maps the number of a record that could not be parsed (from 0) to why.
+    A quote that opens and never closes, or closes in the middle of a cell, costs its own line only: that line becomes
+    a record of its own, split without regard to quotes, and `broken` (record number → what is wrong) names it.
+    `number` counts the records so far. Once `width` is set, a record over several lines that is not as wide counts
+    as broken too: it is how an unclosed quote looks that the next quote in the file happens to close.
     """
 
-    def __init__(self, text: str, delimiter: str) -> None:
-        self._text = text
+    def __init__(self, utf8: bytes, delimiter: str) -> None:
+        self._lines = io.TextIOWrapper(io.BytesIO(utf8), encoding="utf-8", errors="replace", newline="")
         self._delimiter = delimiter
-        self.broken: dict[int, tuple[str, str]] = {}
-        self._unclosed = _unclosed_quotes(text, delimiter)
+        self._again: deque[str] = deque()
+        self._taken: list[str] = []
+        self._line = 0
+        self.number = 0
+        self.width = 0
+        self.broken: dict[int, str] = {}
         self._records = self._parse()
 
     def __iter__(self) -> Iterator[list[str]]:
         return self._records
 
     def _parse(self) -> Iterator[list[str]]:
-        csv.field_size_limit(2**31 - 1)
-        number = 0
-        for text, why in self._pieces():
-            if why is not None:
-                self.broken[number] = why
-                yield next(csv.reader([text], delimiter=self._delimiter, quoting=csv.QUOTE_NONE), [])
-                number += 1
-                continue
-            for record in csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter):
-                yield record
-                number += 1
+        csv.field_size_limit(_MAX_CELL)
+        taken = self._taken
+        while True:
+            try:
+                for record in csv.reader(self._feed(), delimiter=self._delimiter, strict=True):
+                    if len(taken) > 1 and self.width and not self._fits(record):
+                        raise csv.Error("not as wide as the header")
+                    self.number += 1
+                    self._line += len(taken)
+                    taken.clear()
+                    yield record
+            except csv.Error:
+                yield self._broken_line()
+            else:
+                return
 
-    def _pieces(self) -> Iterator[tuple[str, tuple[str, str] | None]]:
-        """Yield the text in pieces: sound ones, and each broken line by itself with why."""
-        start = 0
-        for begin, end, line in self._unclosed:
-            if begin > start:
-                yield self._text[start:begin], None
-            yield (
-                self._text[begin:end].rstrip("\r\n"),
-                (
-                    "broken_quote",
-                    f"line {line} of the file opens a quote that is never closed. Close it, or take it out.",
-                ),
-            )
-            start = end
-        if start < len(self._text):
-            yield self._text[start:], None
+    def _feed(self) -> Iterator[str]:
+        """Yield lines, and keep those of the record under way."""
+        while self._again:
+            self._taken.append(self._again.popleft())
+            yield self._taken[-1]
+        for line in self._lines:
+            self._taken.append(line)
+            yield line
 
+    def _fits(self, record: list[str]) -> bool:
+        return len(record) >= self.width and not _is_filled(record[self.width :])
 
-def _unclosed_quotes(text: str, delimiter: str) -> list[tuple[int, int, int]]:
-    """Return (begin, end, line) of lines whose quote is never closed, so that they swallow the rest of the file."""
-    found: list[tuple[int, int, int]] = []
-    begin = 0
-    while text.count('"', begin) % 2:
-        # An odd number of quotes: somewhere a field opens and does not close before the end. Find where by parsing.
-        reader = csv.reader(io.StringIO(text[begin:], newline=""), delimiter=delimiter)
-        last = 0
-        lines_before = 0
-        for record in reader:
-            last, lines_before = lines_before, reader.line_num
-            del record
-        line_start = begin
-        for _ in range(last):
-            line_start = _next_line(text, line_start)
-        end = _next_line(text, line_start)
-        if '"' not in text[line_start:end]:
-            break
-        found.append((line_start, end, len(re.findall(r"\r\n|\r|\n", text[:line_start])) + 1))
-        begin = end
-        if len(found) > 1000:
-            break
-    return found
+    def _broken_line(self) -> list[str]:
+        first, *rest = self._taken
+        self._taken.clear()
+        self._again.extendleft(reversed(rest))
+        self.number += 1
+        self._line += 1
+        self.broken[self.number] = (
+            f"line {self._line} of the file has a quote that is not closed, or closed in the middle of a cell. "
+            "Put the quotes of this line right, or take them out."
+        )
+        return next(csv.reader([first], delimiter=self._delimiter, quoting=csv.QUOTE_NONE), [])
 
 
-def _next_line(text: str, start: int) -> int:
-    match = re.compile(r"\r\n|\r|\n").search(text, start)
-    return len(text) if match is None else match.end()
+def _is_filled(record: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in record)
 
 
-def _header(records: _Records, header_row: int | None, path: Path) -> tuple[int, list[str] | None]:
-    """Return the header's row number and cells: the row that was set, else the first that is not blank."""
-    number = 0
+def _header(path: Path, records: _Records, header_row: int | None) -> list[str]:
+    """Return the header's cells: the row that was set, else the first that is not blank; none in an empty file."""
+    first_filled = True
     for record in records:
-        number += 1
-        if header_row is not None and number < header_row:
+        filled, ours = _is_filled(record), first_filled and is_result_header(record)
+        first_filled = first_filled and not filled
+        if not ours and records.number < (header_row or 1):
             continue
-        if any(cell.strip() for cell in record):
-            return number, record
+        if records.number in records.broken:
+            raise Refused(
+                f"{path}, row {records.number}: this should be the header, but {records.broken[records.number]}"
+            )
+        if filled:
+            return [record[0].removeprefix("\ufeff"), *record[1:]]
         if header_row is not None:
             raise Refused(
-                f"{path}, row {header_row}: the header should stand here (source.header_row), but the row is blank."
+                f"{path}, row {header_row}: the header should stand here (source.header_row), but the row is blank. "
+                "Set the row of the column names."
             )
-    if header_row is not None and number:
-        raise Refused(f"{path}: source.header_row is {header_row}, but the file has only {number} rows.")
-    return number, None
-
-
-def _table(records: _Records, names: list[str], header_number: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    width = len(names)
-    frames: list[pl.DataFrame] = []
-    problems: list[tuple[int, int, str, str | None, str, bool]] = []
-    index = 0
-    iterator = iter(records)
-    while chunk := list(islice(iterator, _CHUNK)):
-        for offset, record in enumerate(chunk):
-            if len(record) != width:
-                if len(record) > width and any(cell.strip() for cell in record[width:]):
-                    extra = ", ".join(repr(cell) for cell in record[width:] if cell.strip())
-                    problems.append(
-                        (
-                            index + offset,
-                            0,
-                            "row_too_long",
-                            None,
-                            f"the row has {len(record)} cells, the header {width}; left over: {extra}. Quote cells that hold the delimiter.",
-                            True,
-                        )
-                    )
-                chunk[offset] = (record + [""] * width)[:width]
-        frames.append(
-            pl.DataFrame(
-                dict(zip(names, map(list, zip(*chunk, strict=True)), strict=True)),
-                schema=dict.fromkeys(names, pl.String),
-            )
+    if header_row is not None and records.number:
+        raise Refused(
+            f"{path}: the header should stand in row {header_row} (source.header_row), but the file has "
+            f"{records.number} rows. Set the row of the column names."
         )
-        index += len(chunk)
-    cells = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    cells = cells.with_columns(pl.all().replace("", None))
-    for number, (code, why) in records.broken.items():
-        if number >= header_number:
-            problems.append((number - header_number, 0, code, None, why, True))
-    problems += _untrusted(cells)
-    cells = _without_blank_tail(cells)
-    frame = pl.DataFrame(problems, schema=PROBLEMS, orient="row") if problems else no_problems()
-    return cells, frame.filter(pl.col("index") < cells.height)
+    return []
 
 
-def _untrusted(cells: pl.DataFrame) -> list[tuple[int, int, str, str | None, str, bool]]:
-    """Find cells that lost something before they came here."""
-    found: list[tuple[int, int, str, str | None, str, bool]] = []
-    for name in cells.columns:
-        column = cells.get_column(name)
-        for character, code, words in (
-            (
-                "\ufffd",
-                "replacement_character",
-                "a letter was lost when the file was saved (it stands as \ufffd). Export it again as UTF-8.",
-            ),
-            ("\x00", "nul_byte", "the cell holds a NUL byte. Export the file again."),
-        ):
-            found += [
-                (index, 0, code, name, words, True)
-                for index in column.str.contains(character, literal=True).arg_true().to_list()
-            ]
-    return found
+# Rows.
 
 
-def _without_blank_tail(cells: pl.DataFrame) -> pl.DataFrame:
-    """Drop empty lines at the end; rows of empty cells between others stay."""
-    if not cells.height:
-        return cells
-    filled = cells.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
-    return cells.head(int(filled[-1]) + 1 if filled.len() else 0)
+@dataclass(frozen=True, slots=True)
+class _Body:
+    cells: pl.DataFrame
+    problems: "list[_Problem]"
+
+
+#: As in `PROBLEMS`.
+_Problem = tuple[int, int, str, str | None, str, bool]
+
+
+def _quick(utf8: bytes, delimiter: str, names: list[str], above: int) -> _Body | None:
+    """Read by polars what needs nothing special; None where it does.
+
+    Without quotes every line is a record. A lone CR must not be there, since polars drops one before a delimiter.
+    """
+    if b'"' in utf8 or b"\0" in utf8 or utf8.count(b"\r") != utf8.count(b"\r\n") or not delimiter.isascii():
+        return None
+    if utf8.endswith((b"\n\n", b"\n\r\n")):  # polars would make rows of them
+        utf8 = utf8.rstrip(b"\r\n")
+    try:
+        cells = pl.read_csv(
+            utf8,
+            has_header=False,  # the header's line gives polars the width, and is cut off then
+            skip_lines=above - 1,
+            separator=delimiter,
+            quote_char=None,
+            schema={str(place): pl.String for place in range(len(names))},
+        )
+    except pl.exceptions.PolarsError:  # a row is longer than the header
+        return None
+    cells.columns = names
+    return _Body(cells.slice(1), [])
+
+
+def _careful(records: _Records, names: list[str], chunk_rows: int) -> _Body:
+    """Read record by record; blank lines at the end are dropped."""
+    schema = dict.fromkeys(names, pl.String)
+    above, height, last = records.number, 0, 0
+    frames, problems = [pl.DataFrame(schema=schema)], []
+    rows = iter(records)
+    while chunk := list(islice(rows, chunk_rows)):
+        for place, record in enumerate(chunk):
+            if len(record) != len(names):
+                chunk[place] = _fitted(record, len(names))
+                problems += _too_long(height + place, record, len(names))
+            if record:
+                last = height + place + 1
+        columns = zip(*chunk, strict=True)
+        series = [pl.Series(name, cells, dtype=pl.String) for name, cells in zip(names, columns, strict=True)]
+        frame = pl.DataFrame(series).with_columns(pl.when(pl.all() != "").then(pl.all()))
+        problems += _replacements(frame, height) + _nuls(frame, height)
+        frames.append(frame)
+        height += len(chunk)
+    broken = {number - above - 1: why for number, why in records.broken.items() if number > above}
+    problems = [problem for problem in problems if problem[0] not in broken]
+    problems += [(index, 0, "broken_quote", None, why, True) for index, why in broken.items()]
+    return _Body(pl.concat(frames).head(last), problems)
+
+
+def _fitted(record: list[str], width: int) -> list[str]:
+    return (record + [""] * (width - len(record)))[:width]
+
+
+def _too_long(index: int, record: list[str], width: int) -> list[_Problem]:
+    surplus = record[width:]
+    if not _is_filled(surplus):
+        return []
+    message = (
+        f"the row has {len(record)} cells, the header {width}; left over: {' | '.join(surplus)!r}. "
+        "Put cells that hold the delimiter in quotes, or give these columns a header."
+    )
+    return [(index, 0, "row_too_long", None, message, True)]
+
+
+def _replacements(cells: pl.DataFrame, index: int) -> list[_Problem]:
+    why = "a letter was lost when the file was saved: it stands as \ufffd. Export it again as UTF-8."
+    return _found(cells, "\ufffd", "replacement_character", why, index)
+
+
+def _nuls(cells: pl.DataFrame, index: int) -> list[_Problem]:
+    return _found(
+        cells, "\0", "nul_byte", "the cell holds a NUL byte, so the file is damaged here. Export it again.", index
+    )
+
+
+def _found(cells: pl.DataFrame, character: str, code: str, why: str, index: int) -> list[_Problem]:
+    return [
+        (index + place, 0, code, column.name, why, True)
+        for column in cells
+        for place in column.str.contains(character, literal=True).arg_true()
+    ]

@@ -188,7 +188,7 @@ MISTAKES: list[tuple[str, str, str, str, dict[str, str]]] = [
     ("M-09", "61491570159", "DE", _LOST_PLUS, {}),
     ("M-10", "493023125300", "DE", "the + is lost, but there is only one reading: a good row", {}),
     ("M-11", "212 555 0166", "", "a number without + and no country", {}),
-    ("M-12", "030 23125 301", "Germany", "a country's name where its two letters belong", {}),
+    ("M-12", "030 23125 301", "Europe", "no country where its name or two letters belong", {}),
     ("M-13", "212 555 01", "US", "too short", {}),
     ("M-14", "212 555 016700", "US", "too long", {}),
     ("M-15", "07700 900123", "GB", "the right length, but no such numbers are in use", {}),
