@@ -11,9 +11,12 @@ The story of one row, in order:
                 and `emails` for what they are
     suppress    knows who must not be called
     group       joins rows to leads with their secondary contacts
-    plan        decides which leads are sent, by what `ledger` knows and by what the file says itself
-    sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service
-    deliver     sends under the ledger, at the `pace` the server allows, through `api`; `answers` judges what came back
+    plan        decides which leads are sent, by what `ledger` knows (`hashes` of people, `group_commit` to disk) and by
+                what the file says itself
+    sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service, and sends the
+                `canary` first
+    deliver     sends under the ledger, through the `gate` that keeps the `pace`, by `api`; `answers` judges what came back
+    settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it
     write       writes the result file
 

@@ -105,6 +105,11 @@ def judge(
     return replace(verdict, http_status=status, date=answer.date)
 
 
+def told_date(headers: Mapping[str, str]) -> datetime | None:
+    """Return an answer's `Date`, the server's clock; header names in lower case."""
+    return _date(headers.get("date"))
+
+
 def judge_delete(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Verdict:
     """Tell what an answer to a delete means: `CREATED` with code `deleted` reads "done" here.
 

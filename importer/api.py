@@ -9,7 +9,7 @@ named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,9 +21,11 @@ from urllib.parse import SplitResult, quote, urlsplit
 import aiohttp
 import anyio
 import httpx
+import orjson
 from httpx_aiohttp import AiohttpTransport
 
-from importer.answers import RateHeaders, digits, judge, judge_delete, limits, read_json, read_lead
+from importer.answers import RateHeaders, digits, judge, judge_delete, limits, read_json, read_lead, told_date
+from importer.clock import ServerClock
 from importer.errors import Refused, Stopped
 from importer.records import Created, Lead, Meaning, Person, Verdict
 
@@ -167,6 +169,16 @@ def _person(person: Person) -> str:
     return f'"phone_number":"{person.phone}","variables":{person.variables}'
 
 
+def read_payload(body: bytes) -> Lead:
+    """Return the lead that a body of ours was put together from (`payload`), without its places in an input."""
+    told = orjson.loads(body)
+    primary, *contacts = (
+        Person(one["phone_number"], orjson.dumps(one["variables"]).decode(), 0)
+        for one in (told, *told.get("secondary_contacts", ()))
+    )
+    return Lead(primary, told["campaign_id"], tuple(contacts), allow_duplicate=told["allow_dupplicate"])
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What one create came to, what the answer said of the limit (None: no answer), and the seconds it took."""
@@ -243,6 +255,8 @@ class Service:
         self.address = address
         #: `X-Sandbox-Instance` of the last answer that had one.
         self.instance: str | None = None
+        #: Hears every answer.
+        self.clock = ServerClock()
         #: Told of every answer to a question or a delete: status, limits, seconds that it asks to wait, seconds it took.
         self.on_limits: Callable[[int, RateHeaders, float | None, float], None] | None = None
         self._timeout = timeout
@@ -335,31 +349,46 @@ class Service:
     async def find_leads(self, campaign_id: int, digits_wanted: str) -> list[Created] | None:
         """Look a number up in a campaign, as a lead's own or as one of its contacts'; None: there is no look-up.
 
-        Asks page by page by number, since `next_page_url` may name another host, and filters again here, since older
-        servers ignore the query. A lead whose campaign the server does not say is kept. Raises `LookupFailed` where
-        that says nothing yet, `Stopped` where the key is refused.
+        Filters again here, since older servers ignore the query. A lead whose campaign the server does not say is kept.
+        Raises `LookupFailed` where that says nothing yet, `Stopped` where the key is refused.
         """
         wanted = digits(digits_wanted)
         found: dict[str, Created] = {}
+        async for leads in self.pages(campaign_id, phone_number=wanted):
+            if leads is None:
+                return None
+            found |= {lead.lead_id: lead for lead in leads if _is_about(lead, campaign_id, wanted)}
+        return list(found.values())
+
+    async def offers_lookup(self, campaign_id: int) -> bool | None:
+        """Tell whether there is a look-up; None where the server does not say now. Raises `Stopped` for the key."""
+        try:
+            reply = await self._look("/user/leads", {"campaign_id": campaign_id, "per_page": 1, "page": 1})
+        except LookupFailed:
+            return None
+        return reply is not None and _Page.read(reply.body, "leads") is not None
+
+    async def pages(self, campaign_id: int, **query: str) -> AsyncGenerator[list[Created] | None, None]:
+        """Yield the leads of a campaign page by page; None, once, where there is no look-up.
+
+        `query` are further filters of the server's (api.md), which it may ignore. Asks by number, since `next_page_url`
+        may name another host, and ends where a page brings nothing new. Raises as `find_leads` does.
+        """
         seen: set[str] = set()
         for page in range(1, _MOST_PAGES + 1):
-            query: dict[str, int | str] = {
-                "campaign_id": campaign_id,
-                "phone_number": wanted,
-                "per_page": _PER_PAGE,
-                "page": page,
-            }
-            reply = await self._look("/user/leads", query)
+            asked: dict[str, int | str] = {"campaign_id": campaign_id, **query, "per_page": _PER_PAGE, "page": page}
+            reply = await self._look("/user/leads", asked)
             listed = _Page.read(reply.body, "leads") if reply else None
             if listed is None and page == 1:
-                return None
+                yield None
+                return
             if listed is None:
                 raise LookupFailed(Verdict(_MAYBE, "page_missing", f"page {page} of a look-up could not be read"))
             leads = [lead for row in listed.rows if (lead := read_lead(row))]
-            found |= {lead.lead_id: lead for lead in leads if _is_about(lead, campaign_id, wanted)}
+            yield leads
             fresh = {lead.lead_id for lead in leads} - seen
             if not listed.goes_on(page) or not fresh:  # nothing new: a server that ignores the page too
-                return list(found.values())
+                return
             seen |= fresh
         raise LookupFailed(Verdict(_MAYBE, "endless_list", f"a look-up did not end after {_MOST_PAGES} pages"))
 
@@ -410,6 +439,7 @@ class Service:
 
     async def _exchange(self, request: httpx.Request) -> _Reply | Verdict:
         """Send one request and read its answer whole, in bounded time and size; a verdict where none came."""
+        sent_at = time.time()
         try:
             with anyio.fail_after(self._timeout):
                 response = await self._transport.handle_async_request(request)
@@ -420,6 +450,8 @@ class Service:
         # `headers.raw`, since `headers.items()` looks for an encoding again for every name and value
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
         self.instance = headers.get("x-sandbox-instance", self.instance)
+        if (date := told_date(headers)) is not None:
+            self.clock.hear(date, sent_at, time.time())
         return _Reply(response.status_code, headers, self._masked(body))  # debug pages show the request's headers
 
     def _masked(self, text: bytes) -> bytes:

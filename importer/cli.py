@@ -100,6 +100,18 @@ Concurrency = Annotated[
     int | None,
     typer.Option("--concurrency", metavar="N", min=1, max=256, help="Most requests in flight at once. Default: 8."),
 ]
+Wait = Annotated[
+    str,
+    typer.Option(
+        "--wait", metavar="DURATION", help="Wait so long for another sender to end, such as 10m. Default: not at all."
+    ),
+]
+NoCanary = Annotated[
+    bool,
+    typer.Option(
+        "--no-canary", help="Don't send a few leads first and read them back before the rest (more than 100 leads)."
+    ),
+]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Don't ask before sending. With no terminal nothing is asked anyway.")
 ]
@@ -137,6 +149,8 @@ def run(
     rate: Rate = None,
     concurrency: Concurrency = None,
     yes: Yes = False,
+    no_canary: NoCanary = False,
+    wait: Wait = "0",
     no_progress: NoProgress = False,
     log_format: Logs = LogFormat.TEXT,
     ledger: LedgerFile = None,
@@ -201,6 +215,8 @@ def retry(
     rate: Rate = None,
     concurrency: Concurrency = None,
     yes: Yes = False,
+    no_canary: NoCanary = False,
+    wait: Wait = "0",
     no_progress: NoProgress = False,
     log_format: Logs = LogFormat.TEXT,
     ledger: LedgerFile = None,
@@ -307,6 +323,15 @@ def sandbox(
     _end(work, lambda text: print(text, file=sys.stderr))
 
 
+def _duration(option: str, text: str) -> float:
+    from importer.config import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"right is {error}.", param_hint=option) from None
+
+
 def _carry_out(command: str, **options: Any) -> None:
     from importer.pipeline import Request
     from importer.pipeline import run as carry_out
@@ -315,6 +340,9 @@ def _carry_out(command: str, **options: Any) -> None:
     asked = dict(options)
     no_progress, log_format = asked.pop("no_progress"), asked.pop("log_format")
     asked["inputs"] = tuple(asked["inputs"])
+    if command != "check":
+        asked["canary"] = not asked.pop("no_canary")
+        asked["wait"] = _duration("--wait", asked["wait"])
     asked["include"] = frozenset(status.value for status in asked["include"] or ())
     request = Request(command=command, **asked)  # type: ignore[arg-type]
     shown = screen(progress=not no_progress, as_json=log_format is LogFormat.JSON)

@@ -616,6 +616,7 @@ class StopAfter(Settings):
     )
     html: Count = Field(default=5, description="HTML where JSON should be, so many times running.")
     timeouts: Count = Field(default=3, description="Time-outs, so many in a row.")
+    doubtful: Count = Field(default=10, description="Answers of any kind that leave a lead in doubt, so many running.")
     rejected_share: Annotated[
         float, BeforeValidator(_share), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
     ] = Field(default=0.5, description="More than this share of all leads rejected, looked at after `rejected_after`.")

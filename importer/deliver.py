@@ -1,23 +1,33 @@
-"""The worker pool: pace, intend, post, record; stop gently.
+"""The worker pool: pace, intend, post, record; settle what is in doubt; stop gently.
 
-Each layer is named after what it adds: `_work` takes leads one after another, `_deliver` gives one lead its outcome
+Each layer is named after what it adds: `_work` takes one turn after another, `_deliver` gives one lead its outcome
 whatever happens, `_attempts` repeats what surely was not sent, `_attempt` makes one request under the ledger's intent.
+A lead whose attempt had no provable answer leaves its worker: `_settle` looks it up beside the pool, and where it may
+be sent again, it goes back in line.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from importer.api import Answer, Service, payload
+from importer.answers import digits, read_time
+from importer.api import Service, payload, read_payload
+from importer.breakers import Breakers, Thresholds
 from importer.errors import LeadImporterError
-from importer.ledger import Hashes, Ledger
-from importer.pace import Pacer
-from importer.records import Lead, Meaning, Outcome, Status, Verdict
+from importer.gate import Gate, Stop
+from importer.hashes import Hashes
+from importer.ledger import Ledger
+from importer.records import Created, Doubt, Lead, Meaning, Outcome, Status, Verdict
+from importer.settle import Finding, Found, Settler, is_old
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 _STATUS = {
     Meaning.CREATED: Status.CREATED,
@@ -29,39 +39,81 @@ _STATUS = {
     Meaning.LATER: Status.FAILED,
 }
 
-#: Tries for a lead that surely was not sent, and the back-off between them: half a second, doubled each time, ±50 %.
-_TRIES, _FIRST_BACK_OFF = 5, 0.5
+#: The back-off between tries of a lead that surely was not sent: half a second, doubled each time, ±50 %.
+_FIRST_BACK_OFF = 0.5
+#: Attempts in doubt of one lead in one run; each was settled before the next.
+_MOST_DOUBTS = 6
+#: Answers running that prove nothing, after which nothing is sent again before the server answers properly once more.
+_MOST_RUNNING = 4
+#: Leads settled at once. More wait in their workers, so that a server in trouble is not given ever more.
+_MOST_SETTLING = 64
+#: Answers to our creates from which the zone of the server's bare times is learnt.
+_ZONE_SAMPLES = 20
+
+_CUT_OFF = Verdict(
+    Meaning.AMBIGUOUS,
+    "cut_off",
+    "the run was stopped while this lead was being sent, so it may or may not have been created",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A lead whose turn will come; `place` is its (table, lead) in the command."""
+    """A lead whose turn will come; `place` is its (table, lead) in the command.
+
+    `doubt` is an earlier attempt of it, which is settled first; `force` sends it then even where nothing is proven.
+    """
 
     place: tuple[int, int]
     lead: Lead
     identity: bytes
-
-
-@dataclass(slots=True)
-class Stop:
-    """Why no further lead is taken; empty while the run goes on."""
-
-    cause: str | None = None
-    signal: int | None = None
-    event: anyio.Event = field(default_factory=anyio.Event)
-
-    def now(self, cause: str, signal: int | None = None) -> None:
-        """Take no further lead. The first cause stays."""
-        if self.cause is None:
-            self.cause, self.signal = cause, signal
-        self.event.set()
+    doubt: Doubt | None = None
+    force: bool = False
 
 
 class Report(Protocol):
     """Told of every lead's outcome as soon as it is known."""
 
-    def __call__(self, planned: Planned, outcome: Outcome) -> None:
-        """Take one lead's outcome."""
+    def __call__(self, planned: Planned, outcome: Outcome, created: Created | None) -> None:
+        """Take one lead's outcome, and the lead as the server showed it last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How leads are sent; times in seconds."""
+
+    concurrency: int
+    timeout: float
+    settle_window: float
+    grace: float
+    tries: int
+    """For a lead that surely was not sent."""
+    thresholds: Thresholds
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A lead on its way through the pool, and what is known of its attempts so far."""
+
+    planned: Planned
+    attempts: int = 0
+    doubt: Doubt | None = None
+    """What is to be settled before anything else."""
+    since: float | None = None
+    """When the first attempt in doubt was meant; what it may have created is no older."""
+    doubts: int = 0
+    is_absent: bool = False
+    """Look-ups have shown that no attempt in doubt created it."""
+    last: Verdict | None = None
+
+    @property
+    def lead(self) -> Lead:
+        return self.planned.lead
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some attempt may have created it, whatever the last one came to."""
+        return self.doubt is not None or (self.doubts > 0 and not self.is_absent)
 
 
 class Delivery:
@@ -72,174 +124,366 @@ class Delivery:
         service: Service,
         ledger: Ledger,
         hashes: Hashes,
-        pacer: Pacer,
+        gate: Gate,
         *,
-        address: str,
         run_id: str,
-        concurrency: int,
-        grace: float,
+        settings: Settings,
         stop: Stop,
         report: Report,
-        announce: Callable[[str], None],
     ) -> None:
         self._service = service
         self._ledger = ledger
         self._hashes = hashes
-        self._pacer = pacer
-        self._address = address
         self._run_id = run_id
-        self._concurrency = concurrency
-        self._grace = grace
+        self._settings = settings
         self._stop = stop
         self._report = report
-        self._announce = announce
-        self._turn = anyio.Lock()
-        #: Time that workers waited for the limit, summed up until the next lead could go.
-        self.waited = 0.0
+        self._gate = gate
+        self._breakers = Breakers(settings.thresholds)
+        self.settler = Settler(service, self._knows, window=settings.settle_window, turn=gate.wait)
+        self._pool: TaskGroup | None = None
+        self._in_doubt = 0
+        self._again: deque[_Turn] = deque()
+        self._unproven: list[_Turn] = []
+        self._busy: dict[tuple[int, str], deque[_Turn]] = {}
+        self._changed = anyio.Event()
+        self._ids: set[str] = set()
+        #: Attempts that had no provable answer, in all and running.
+        self.doubted = 0
+        self._running = 0
 
-    async def run(self, leads: Iterator[Planned]) -> None:
-        """Send the leads; those not taken when a stop comes are left in the iterator."""
+    async def run(self, leads: Iterable[Planned], *, is_last: bool = True) -> None:
+        """Send the leads; those not taken when a stop comes are left out.
+
+        Unless `is_last`, leads whose fate only a later lead's success can prove stay open for the next call. Cancelled,
+        or past the grace after a stop, what is in flight is left in doubt in the ledger.
+        """
         async with anyio.create_task_group() as outer:
             outer.start_soon(self._limit_grace, outer.cancel_scope)
-            async with anyio.create_task_group() as pool:
-                for _ in range(self._concurrency):
-                    pool.start_soon(self._work, leads)
+            async with anyio.create_task_group() as self._pool:
+                line = iter(leads)
+                for _ in range(self._settings.concurrency):
+                    self._pool.start_soon(self._work, line, is_last)
             outer.cancel_scope.cancel()
+        if self._stop.cause is not None:
+            self._leave_open()
+
+    def _leave_open(self) -> None:
+        """Tell of those that a stop keeps from being settled or sent again; fresh leads are just not sent."""
+        turns = [*self._again, *self._unproven]
+        self._again.clear()
+        self._unproven.clear()
+        for turn in turns:
+            if turn.doubts or turn.doubt is not None:
+                self._end(turn, self._unknown(turn, "", for_now=True))
 
     async def _limit_grace(self, scope: anyio.CancelScope) -> None:
         """After a stop, wait for what is in flight, but not for ever."""
         await self._stop.event.wait()
-        await anyio.sleep(self._grace)
+        await anyio.sleep(self._settings.grace)
         scope.cancel()
 
-    async def _work(self, leads: Iterator[Planned]) -> None:
-        while self._stop.cause is None:
-            planned = next(leads, None)
-            if planned is None:
-                return
-            await self._deliver(planned)
+    # One turn after another.
 
-    async def _deliver(self, planned: Planned) -> None:
-        """Give one lead its outcome, whatever happens, and tell of it."""
+    async def _work(self, line: Iterator[Planned], is_last: bool) -> None:
+        while (turn := await self._next(line, is_last)) is not None:
+            await self._deliver(turn)
+
+    async def _next(self, line: Iterator[Planned], is_last: bool) -> _Turn | None:
+        """Return the next turn, those that come back first; None when nothing is left, or a stop came."""
+        while self._stop.cause is None:
+            if self._again:
+                return self._again.popleft()
+            planned = next(line, None)
+            if planned is not None:
+                doubt = planned.doubt
+                turn = _Turn(planned, doubt.attempts, doubt, doubt.intended_at) if doubt else _Turn(planned)
+                if self._claims(turn):
+                    return turn
+            elif self._in_doubt:
+                with anyio.move_on_after(1.0):
+                    await self._changed.wait()
+            elif not (is_last and await self._prove_the_rest()):
+                return None
+        return None
+
+    def _claims(self, turn: _Turn) -> bool:
+        """Take a number's only place; False where it is taken, and the turn waits behind it.
+
+        Only where duplicates are allowed: else a look-up for one lead could find another that is on its way.
+        """
+        if not turn.lead.allow_duplicate:
+            return True
+        number = (turn.lead.campaign_id, turn.lead.primary.phone)
+        if number in self._busy:
+            self._busy[number].append(turn)
+            return False
+        self._busy[number] = deque()
+        return True
+
+    def _end(self, turn: _Turn, outcome: Outcome, created: Created | None = None) -> None:
+        """Tell of an outcome, and let the next lead of the same number go."""
+        self._report(turn.planned, outcome, created)
+        if turn.lead.allow_duplicate:
+            waiting = self._busy.pop((turn.lead.campaign_id, turn.lead.primary.phone), None)
+            if waiting:
+                self._again.append(waiting.popleft())
+                self._busy[turn.lead.campaign_id, turn.lead.primary.phone] = waiting
+
+    async def _deliver(self, turn: _Turn) -> None:
+        """Give one lead its outcome, whatever happens, and tell of it; or have it settled beside the pool."""
         try:
-            outcome = await self._attempts(planned)
+            outcome = None if turn.doubt is not None else await self._attempts(turn)
+            while outcome is None and self._in_doubt >= _MOST_SETTLING:
+                await self._changed.wait()
         except LeadImporterError as error:  # the ledger can't be written: nothing may be sent any more
             self._stop.now(str(error))
-            outcome = self._not_sent()
-        self._report(planned, outcome)
+            outcome = self._stopped(turn)
+        except anyio.get_cancelled_exc_class():
+            self._end(turn, self._stopped(turn))
+            raise
+        if outcome is None:
+            self._begin_to_settle(turn)
+        else:
+            self._end(turn, outcome, turn.last.lead if turn.last else None)
 
-    async def _attempts(self, planned: Planned) -> Outcome:
-        body = payload(planned.lead)
-        attempts = 0
-        last: Verdict | None = None
+    # One attempt after another.
+
+    async def _attempts(self, turn: _Turn) -> Outcome | None:
+        """Send a lead until something is proven; None where the last attempt is in doubt (`turn.doubt`)."""
+        body = payload(turn.lead)
+        unreached = 0
         while True:
-            if not await self._may_go():
-                return self._not_sent() if last is None else self._outcome(last, planned.lead, attempts)
-            answer = await self._attempt(planned, body, attempts + 1)
-            last = answer.verdict
-            if last.meaning is Meaning.LATER:
+            if not await self._gate.may_go():
+                return self._stopped(turn)
+            verdict = await self._attempt(turn, body)
+            if verdict.meaning is Meaning.LATER:
                 continue
-            attempts += 1
-            if last.meaning is Meaning.STOP:
-                self._stop.now(last.message or "the server refuses the key")
-            if last.meaning is not Meaning.UNREACHED:
-                return self._outcome(last, planned.lead, attempts)
-            if attempts >= _TRIES:
-                self._stop.now(f"the server can't be reached: {last.message}")
-                return self._outcome(last, planned.lead, attempts)
-            await self._back_off(attempts)
+            if verdict.meaning is Meaning.STOP:
+                self._stop.now(verdict.message or "the server refuses the key")
+            elif cause := self._breakers.hear(verdict):
+                self._stop.now(cause)
+            if turn.doubt is not None:
+                return None
+            if verdict.meaning is not Meaning.UNREACHED:
+                return self._ended(turn, verdict)
+            unreached += 1
+            if unreached >= self._settings.tries:
+                self._stop.now(f"the server can't be reached: {verdict.message}")
+                return self._ended(turn, verdict)
+            await self._back_off(unreached)
 
-    async def _attempt(self, planned: Planned, body: bytes, attempt: int) -> Answer:
-        """Make one request. Its intent is durable before, its outcome after, also where the task is cancelled."""
-        await self._ledger.intend(
-            planned.identity, planned.lead, body, hashes=self._hashes, service=self._address, run_id=self._run_id
-        )
-        verdict = Verdict(
-            Meaning.AMBIGUOUS,
-            "cut_off",
-            "the run was stopped while this lead was being sent; it may or may not have been created",
-        )
+    def _ended(self, turn: _Turn, verdict: Verdict) -> Outcome:
+        if turn.is_open and verdict.meaning is not Meaning.CREATED:
+            return self._unknown(turn, "an earlier attempt is in doubt", for_now=True)
+        return self._outcome(turn, verdict)
+
+    async def _attempt(self, turn: _Turn, body: bytes) -> Verdict:
+        """Make one request. Its intent is durable before; its outcome is handed over also where the task is cancelled."""
+        planned = turn.planned
+        await self._ledger.intend(planned.identity, turn.lead, body, hashes=self._hashes, run_id=self._run_id)
+        intended_at, verdict = time.time(), _CUT_OFF
+        turn.attempts += 1
         try:
-            answer = await self._service.create(body, planned.lead)
-            self._listen(answer)
-            verdict = answer.verdict
-            if (
-                verdict.meaning is Meaning.CREATED
-                and verdict.lead
-                and self._ledger.has_lead_id(self._address, verdict.lead.lead_id)
-            ):
-                verdict = replace(
-                    verdict,
-                    meaning=Meaning.DUPLICATE,
-                    code="known_lead",
-                    message="the server answered with a lead that an earlier row created",
-                )
-                answer = replace(answer, verdict=verdict)
-            return answer
+            answer = await self._service.create(body, turn.lead)
+            self._gate.listen(answer)
+            verdict = self._held_against_the_ledger(answer.verdict)
+            if verdict.meaning is Meaning.LATER:
+                turn.attempts -= 1
+            return verdict
         finally:
-            with anyio.CancelScope(shield=True):
-                outcome = self._outcome(verdict, planned.lead, attempt)
-                await self._record(planned, outcome)
+            if self._is_in_doubt(turn, verdict):
+                turn.since = turn.since or intended_at
+                turn.doubt = Doubt(
+                    planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
+                )
+                turn.doubts += 1
+            turn.last = verdict
+            self._running = self._running + 1 if verdict.meaning is Meaning.AMBIGUOUS else 0
+            self.doubted += verdict.meaning is Meaning.AMBIGUOUS
+            self._record(turn, self._outcome(turn, verdict))
 
-    async def _record(self, planned: Planned, outcome: Outcome) -> None:
-        try:
-            await self._ledger.finish(planned.identity, outcome)
-        except (
-            LeadImporterError
-        ) as error:  # what was sent stays said in the result; the intent stays open in the ledger
-            self._stop.now(str(error))
+    def _is_in_doubt(self, turn: _Turn, verdict: Verdict) -> bool:
+        """Tell what is to be settled: no proof, or a duplicate that an earlier attempt in doubt may have made."""
+        return verdict.meaning is Meaning.AMBIGUOUS or (verdict.meaning is Meaning.DUPLICATE and turn.doubts > 0)
 
-    def _listen(self, answer: Answer) -> None:
-        """Let the pace hear what the answer says of the limit."""
-        now, verdict, limits = time.monotonic(), answer.verdict, answer.limits
-        if verdict.http_status is None:
-            return
-        self._pacer.answered(
-            now,
-            status=verdict.http_status,
-            limit=limits.limit if limits else None,
-            remaining=limits.remaining if limits else None,
-            reset_in=limits.reset - time.time() if limits and limits.reset is not None else None,
-            retry_after=verdict.retry_after,
-            sent_at=now - answer.seconds,
-        )
-        notice = self._pacer.notice
-        if notice:
-            self._announce(notice)
+    def _held_against_the_ledger(self, verdict: Verdict) -> Verdict:
+        """Take a lead that we know already for what it is: another row's."""
+        created = verdict.lead
+        if verdict.meaning is not Meaning.CREATED or created is None:
+            return verdict
+        if self._knows(created.lead_id):
+            return replace(
+                verdict,
+                meaning=Meaning.DUPLICATE,
+                code="known_lead",
+                message=f"the server answered with lead {created.lead_id}, which an earlier row created",
+            )
+        self._ids.add(created.lead_id)
+        if len(self._ids) <= _ZONE_SAMPLES and verdict.date and (moment := read_time(created.created_at)):
+            self._service.clock.hear_created(moment, verdict.date)
+        return verdict
 
-    async def _may_go(self) -> bool:
-        """Wait for the next place in the pace; False when a stop came first."""
-        began = time.monotonic()
-        async with self._turn:
-            while self._stop.cause is None:
-                delay = self._pacer.delay(time.monotonic())
-                if delay <= 0:
-                    self._pacer.take(time.monotonic())
-                    self.waited += time.monotonic() - began
-                    return True
-                with anyio.move_on_after(min(delay, 60.0)):
-                    await self._stop.event.wait()
-        return False
+    def _knows(self, lead_id: str) -> bool:
+        """Tell whether a lead of the server's is one that we created, this run's included."""
+        return lead_id in self._ids or self._ledger.has_lead_id(self._hashes.service, lead_id)
+
+    def _record(self, turn: _Turn, outcome: Outcome) -> None:
+        self._ledger.finish(turn.planned.identity, outcome)
+        if outcome.status is Status.CREATED and outcome.lead_id and turn.lead.allow_duplicate:
+            self.settler.witness(turn.lead.campaign_id, turn.lead.primary.phone, outcome.lead_id)
+            self._reconsider(turn.lead.campaign_id)
 
     async def _back_off(self, attempts: int) -> None:
         seconds = _FIRST_BACK_OFF * 2 ** (attempts - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         with anyio.move_on_after(seconds):
             await self._stop.event.wait()
 
-    def _outcome(self, verdict: Verdict, lead: Lead, attempts: int) -> Outcome:
+    # What is in doubt.
+
+    def _begin_to_settle(self, turn: _Turn) -> None:
+        assert self._pool is not None
+        self._in_doubt += 1
+        self._pool.start_soon(self._settle, turn)
+
+    async def _settle(self, turn: _Turn) -> None:
+        """Find out what became of an attempt, and end the turn or send it round again."""
+        try:
+            outcome = await self._settled(turn)
+        except LeadImporterError as error:  # the key is refused, or the ledger can't be read
+            self._stop.now(str(error))
+            outcome = self._unknown(turn, "", for_now=True)
+        except anyio.get_cancelled_exc_class():
+            self._end(turn, self._unknown(turn, "", for_now=True))
+            raise
+        finally:
+            self._in_doubt -= 1
+            changed, self._changed = self._changed, anyio.Event()
+            changed.set()
+        if outcome is not None:
+            self._end(turn, outcome, turn.last.lead if turn.last else None)
+
+    async def _settled(self, turn: _Turn) -> Outcome | None:
+        assert turn.doubt is not None
+        window, timeout = self._settings.settle_window, self._settings.timeout
+        is_ours_of_old = turn.planned.doubt is turn.doubt and is_old(turn.doubt, timeout=timeout, window=window)
+        finding = await self.settler.settle(turn.doubt, read_payload(turn.doubt.payload), is_old=is_ours_of_old)
+        match finding.found:
+            case Found.OURS:
+                return self._found(turn, finding, Meaning.CREATED)
+            case Found.OTHERS:
+                return self._found(turn, finding, Meaning.DUPLICATE)
+            case Found.UNCLEAR if not turn.lead.allow_duplicate:
+                return self._found(turn, finding, Meaning.DUPLICATE)
+            case Found.UNCLEAR:
+                return self._unknown(turn, finding.why)
+        if turn.last is not None and turn.last.meaning is Meaning.DUPLICATE:
+            return self._probably_ours(turn, turn.last)
+        return await self._not_found(turn, finding)
+
+    async def _not_found(self, turn: _Turn, finding: Finding) -> Outcome | None:
+        """Send a lead again where that can't call anybody twice; else its outcome stays unknown."""
+        turn.is_absent = finding.found is Found.NOT_THERE
+        if turn.planned.force or not turn.lead.allow_duplicate:  # the server's own check stands guard
+            return self._send_again(turn)
+        if finding.found is not Found.NOT_THERE:
+            return self._unknown(turn, finding.why, for_now=finding.found is Found.NO_ANSWER)
+        proven = await self.settler.is_proven(turn.lead.campaign_id)
+        if proven:
+            return self._send_again(turn)
+        if proven is None:
+            self._unproven.append(turn)
+            return None
+        return self._unknown(turn, "the look-up does not show leads that we created, so it proves nothing")
+
+    def _send_again(self, turn: _Turn) -> Outcome | None:
+        if turn.doubts >= _MOST_DOUBTS:
+            return self._unknown(turn, f"{turn.doubts} attempts had no answer that proves anything", for_now=True)
+        if self._running >= _MOST_RUNNING:
+            return self._unknown(turn, "the server answers nothing that proves anything", for_now=True)
+        turn.doubts = max(turn.doubts, 1)
+        turn.doubt = None
+        self._again.append(turn)
+        return None
+
+    def _reconsider(self, campaign_id: int) -> None:
+        """Settle what waited for a lead of ours to be created, by which the look-up can be proven."""
+        waiting = [turn for turn in self._unproven if turn.lead.campaign_id == campaign_id]
+        self._unproven = [turn for turn in self._unproven if turn.lead.campaign_id != campaign_id]
+        for turn in waiting:
+            self._begin_to_settle(turn)
+
+    async def _prove_the_rest(self) -> bool:
+        """Conclude what waited for a lead of ours, now that no more come; tell whether any goes back in line."""
+        waiting, self._unproven = self._unproven, []
+        for turn in waiting:
+            if await self.settler.is_proven(turn.lead.campaign_id):
+                self._send_again(turn)
+            else:
+                why = "no lead of ours shows whether the look-up can be trusted"
+                self._end(turn, self._unknown(turn, why, for_now=True))
+        return bool(self._again)
+
+    def _found(self, turn: _Turn, finding: Finding, meaning: Meaning) -> Outcome:
+        """Give a lead the outcome that a look-up proves."""
+        message = None if meaning is Meaning.CREATED else finding.why
+        code = None if meaning is Meaning.CREATED else "found_by_lookup"
+        status = turn.last.http_status if turn.last else None
+        turn.last = Verdict(meaning, code, message, lead=finding.lead, http_status=status)
+        if meaning is Meaning.CREATED:
+            turn.last = self._held_against_the_ledger(turn.last)
+        outcome = self._outcome(turn, turn.last, is_settled=True)
+        self._record(turn, outcome)
+        return outcome
+
+    def _probably_ours(self, turn: _Turn, refusal: Verdict) -> Outcome:
+        verdict = replace(
+            refusal,
+            code="probably_ours",
+            message="an earlier attempt had no answer, and this one was refused as a duplicate: most likely the lead is "
+            f"ours, and its ID can't be told ({refusal.message})",
+        )
+        outcome = self._outcome(turn, verdict, is_settled=True)
+        self._record(turn, outcome)
+        return outcome
+
+    def _unknown(self, turn: _Turn, why: str, *, for_now: bool = False) -> Outcome:
+        """Give up settling: for good, or `for_now`, so that the next run begins with it."""
+        last = turn.last or _CUT_OFF
+        after = "the next run looks it up first" if for_now else "it is not sent again by itself"
+        told = [text for text in (last.message, why, after) if text]
+        outcome = replace(self._outcome(turn, replace(last, meaning=Meaning.AMBIGUOUS)), message="; ".join(told))
+        if not for_now:
+            outcome = replace(outcome, in_doubt=False)
+            self._record(turn, outcome)
+        return outcome
+
+    # Outcomes.
+
+    def _outcome(self, turn: _Turn, verdict: Verdict, *, is_settled: bool = False) -> Outcome:
+        in_doubt = (
+            turn.is_open and not is_settled and (turn.doubt is not None or verdict.meaning is not Meaning.CREATED)
+        )
         created = verdict.lead
         return Outcome(
-            status=_STATUS[verdict.meaning],
+            status=Status.UNKNOWN if in_doubt else _STATUS[verdict.meaning],
             run_id=self._run_id,
             finished_at=datetime.now(UTC),
             lead_id=created.lead_id if created else None,
-            contact_ids=_contact_ids(lead, verdict),
+            contact_ids=contact_ids(turn.lead, created) if verdict.meaning is Meaning.CREATED else (),
             code=verdict.code,
             message=verdict.message,
             field=verdict.field,
             http_status=verdict.http_status,
-            attempts=attempts,
+            attempts=turn.attempts,
+            in_doubt=in_doubt,
         )
+
+    def _stopped(self, turn: _Turn) -> Outcome:
+        """Return what a lead comes to whose next attempt a stop forbids."""
+        if turn.doubts or turn.doubt is not None:
+            return self._unknown(turn, "", for_now=True)
+        return self._not_sent() if turn.last is None else self._outcome(turn, turn.last)
 
     def _not_sent(self) -> Outcome:
         return Outcome(
@@ -247,13 +491,7 @@ class Delivery:
         )
 
 
-def _contact_ids(lead: Lead, verdict: Verdict) -> tuple[str | None, ...]:
-    """Match the contacts of an answer by their numbers' digits; None for one that it lacks (api.md, "The answer")."""
-    if verdict.meaning is not Meaning.CREATED or verdict.lead is None:
-        return ()
-    ids = {_digits(contact.phone): contact.lead_id for contact in verdict.lead.contacts}
-    return tuple(ids.get(_digits(person.phone)) for person in lead.contacts)
-
-
-def _digits(phone: str) -> str:
-    return "".join(letter for letter in phone if letter.isdigit())
+def contact_ids(lead: Lead, created: Created | None) -> tuple[str | None, ...]:
+    """Match the contacts of a created lead by their numbers' digits; None for one that it lacks (api.md, "The answer")."""
+    ids = {digits(contact.phone): contact.lead_id for contact in created.contacts} if created else {}
+    return tuple(ids.get(digits(person.phone)) for person in lead.contacts)

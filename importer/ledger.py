@@ -1,22 +1,21 @@
 """What is about to be sent, was sent, was answered: all SQL of the importer, and the state table.
 
-A lead's intent is durable before its first byte leaves, its outcome after. Many leads share one commit (group commit):
-one writer thread takes whatever waits, commits once (WAL, `synchronous=FULL`), and wakes everybody who waited.
+A lead's intent is durable before its first byte leaves, its outcome after (`group_commit`: WAL, `synchronous=FULL`).
+`leads` holds where each lead stands now, `outcomes` what each run made of it; so the result file of any run can be
+written again.
 
-People's data: identities, numbers and values are keyed hashes (HMAC-SHA-256, cut to 16 bytes). A lead's number and
-payload stand in clear only while its outcome is open, for settling, and are erased with the outcome.
+People's data: identities, numbers and values are keyed hashes (`hashes`). A lead's number and payload stand in clear
+only while its outcome is open, for settling, and are erased when it is settled.
 """
 
-import asyncio
 import hmac
 import json
 import os
-import queue
 import secrets
 import sqlite3
-import threading
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,55 +24,65 @@ from typing import Any, Self
 import orjson
 
 from importer.errors import LeadImporterError, Refused, Stopped
-from importer.records import Lead, Outcome, Person, Status
+from importer.group_commit import GroupCommit, Write
+from importer.hashes import Hashes
+from importer.records import Doubt, Lead, Outcome, Status
 
 #: The states of a lead, and who may follow whom. SQL refuses any other step (the trigger below).
 #:   sending    an intent: its bytes may have left
+#:   doubtful   an attempt ended with no proof of what became of it; to be settled before anything else
 #:   created, duplicate, rejected, failed, unknown    as the statuses of the result file
-#:   deleted    created by a run and taken back by `undo`
+#:   deleting   a delete by `undo` is under way; deleted: it is done
+#: So no lead is sent again whose last attempt was not answered, or settled, or proven never to have left.
 TRANSITIONS: dict[str, frozenset[str]] = {
-    "sending": frozenset({"created", "duplicate", "rejected", "failed", "unknown"}),
+    "sending": frozenset({"created", "duplicate", "rejected", "failed", "doubtful"}),
+    "doubtful": frozenset({"sending", "created", "duplicate", "failed", "unknown"}),
     "rejected": frozenset({"sending"}),
     "failed": frozenset({"sending"}),
     "duplicate": frozenset({"sending"}),  # only with --include duplicate
-    "unknown": frozenset({"sending", "created", "duplicate", "failed"}),  # --include unknown, or settled
-    "created": frozenset({"deleted"}),
+    "unknown": frozenset({"sending", "doubtful", "created", "duplicate", "failed"}),  # --include unknown, or settled
+    "created": frozenset({"deleting"}),
+    "deleting": frozenset({"created", "deleted"}),
     "deleted": frozenset({"sending"}),
 }
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE transitions (old TEXT NOT NULL, new TEXT NOT NULL, PRIMARY KEY (old, new)) WITHOUT ROWID;
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, command TEXT NOT NULL, service TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT,
-    tool_version TEXT NOT NULL, config_hash TEXT, who TEXT, exit_status INTEGER, counts TEXT
+    tool_version TEXT NOT NULL, config_hash TEXT, request TEXT NOT NULL, who TEXT, guarantee TEXT, cause TEXT,
+    exit_status INTEGER, counts TEXT
 ) WITHOUT ROWID;
 CREATE TABLE inputs (
     run_id TEXT NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, result_path TEXT,
-    PRIMARY KEY (run_id, position)
+    result_sha256 TEXT, PRIMARY KEY (run_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX inputs_by_result ON inputs (result_path);
 CREATE TABLE leads (
     identity BLOB PRIMARY KEY, service TEXT NOT NULL, campaign INTEGER NOT NULL, state TEXT NOT NULL,
     run_id TEXT NOT NULL, attempts INTEGER NOT NULL, payload_hash BLOB NOT NULL, number TEXT, payload BLOB,
-    intended_at TEXT NOT NULL, finished_at TEXT, lead_id TEXT, code TEXT, message TEXT, field TEXT, http_status INTEGER
+    intended_at REAL NOT NULL, lead_id TEXT
 ) WITHOUT ROWID;
-CREATE INDEX leads_open ON leads (service, state) WHERE state IN ('sending', 'unknown');
+CREATE INDEX leads_open ON leads (service, state) WHERE state IN ('sending', 'doubtful', 'unknown', 'deleting');
 CREATE INDEX leads_by_run ON leads (run_id);
+CREATE INDEX leads_by_id ON leads (lead_id) WHERE lead_id IS NOT NULL;
 CREATE TABLE members (
-    identity BLOB NOT NULL, position INTEGER NOT NULL, number BLOB NOT NULL, contact_id TEXT,
+    identity BLOB NOT NULL, position INTEGER NOT NULL, number BLOB NOT NULL, variables TEXT NOT NULL, contact_id TEXT,
     PRIMARY KEY (identity, position)
 ) WITHOUT ROWID;
 CREATE INDEX members_by_number ON members (number);
-CREATE TABLE member_values (
-    identity BLOB NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY (identity, position, name)
+CREATE TABLE outcomes (
+    identity BLOB NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL, finished_at TEXT NOT NULL,
+    attempts INTEGER NOT NULL, lead_id TEXT, code TEXT, message TEXT, field TEXT, http_status INTEGER,
+    PRIMARY KEY (identity, run_id)
 ) WITHOUT ROWID;
 CREATE TABLE occurrences (
     run_id TEXT NOT NULL, content BLOB NOT NULL, sheet TEXT NOT NULL, row INTEGER NOT NULL, occurrence INTEGER NOT NULL,
     PRIMARY KEY (run_id, content, sheet, row)
 ) WITHOUT ROWID;
+CREATE TABLE canaries (batch TEXT NOT NULL, shape TEXT NOT NULL, PRIMARY KEY (batch, shape)) WITHOUT ROWID;
 CREATE TABLE services (address TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
 CREATE TRIGGER leads_begin BEFORE INSERT ON leads WHEN NEW.state <> 'sending'
 BEGIN SELECT RAISE(ABORT, 'a lead begins with its intent'); END;
@@ -81,6 +90,12 @@ CREATE TRIGGER leads_step BEFORE UPDATE OF state ON leads
 WHEN NOT EXISTS (SELECT 1 FROM transitions WHERE old = OLD.state AND new = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'no such step between states'); END;
 """
+
+#: What is told of a lead that has a number: its standing, and the last outcome.
+_KNOWN = (
+    "l.identity, m.position, l.state, l.run_id, o.lead_id, o.code, o.message, o.field, o.http_status, l.attempts,"
+    " o.finished_at"
+)
 
 
 def new_run_id(now: datetime, prefix: str = "") -> str:
@@ -107,64 +122,59 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The primary (`position` 0) or a contact of a lead in the ledger, by keyed hashes."""
+    """The primary (`position` 0) or a contact of a lead in the ledger, by keyed hashes; `values` in hex by name."""
 
     position: int
     number: bytes
     contact_id: str | None
-    values: dict[str, bytes]
+    values: dict[str, str]
 
 
-class Hashes:
-    """Keyed hashes of people's data for one service address."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the ledger keeps it; times are ISO 8601 in UTC, `finished_at` None where it was cut off.
 
-    def __init__(self, key: bytes, service: str) -> None:
-        self._key = key
-        self._service = service.encode()
+    `request` is what the command line asked for, `counts` rows by status; `guarantee` and `cause` are words for people.
+    """
 
-    def _of(self, *parts: bytes) -> bytes:
-        framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, framed, "sha256")[:16]
+    run_id: str
+    command: str
+    service: str
+    started_at: str
+    finished_at: str | None
+    tool_version: str
+    config_hash: str | None
+    request: dict[str, Any]
+    who: str | None
+    guarantee: str | None
+    cause: str | None
+    exit_status: int | None
+    counts: dict[str, int]
 
-    def number(self, campaign_id: int, phone: str) -> bytes:
-        """Hash a number in a campaign of this service."""
-        return self._of(b"number", self._service, b"%d" % campaign_id, phone.encode())
 
-    def content(self, lead: Lead) -> bytes:
-        """Hash all that goes out for a lead, whatever the order of its contacts."""
-        people = [lead.primary, *sorted(lead.contacts, key=lambda person: person.phone)]
-        said = [text.encode() for person in people for text in (person.phone, person.variables)]
-        return self._of(b"content", self._service, b"%d" % lead.campaign_id, *said)
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a run: where it lay, what was in it, and the result that was written for it."""
 
-    def identity(self, lead: Lead) -> bytes:
-        """Hash what a lead is known by (contract, "Identity")."""
-        if not lead.allow_duplicate:
-            return self._of(b"lead", self._service, b"%d" % lead.campaign_id, lead.primary.phone.encode())
-        return self._of(b"occurrence", self.content(lead), b"%d" % lead.occurrence)
-
-    def values(self, variables: str) -> dict[str, bytes]:
-        """Hash each variable of a person by itself, so that changes can be named."""
-        return {
-            name: self._of(b"value", name.encode(), orjson.dumps(value))
-            for name, value in orjson.loads(variables).items()
-        }
-
-    def payload(self, payload: bytes) -> bytes:
-        """Hash a request body."""
-        return self._of(b"payload", payload)
+    path: Path
+    sha256: str
+    result_path: Path | None
+    result_sha256: str | None
 
 
 class Ledger:
     """The memory of what was sent, in one SQLite file. Close it, or use it as a context manager.
 
-    Reads answer at once and may be called from the thread that opened it; `intend` and `finish` are awaited and return
-    when the disk has it. A disk that is full or read-only raises `Stopped`, and nothing of that call is kept.
+    Reads answer at once and may be called from the thread that opened it. `intend` is awaited and returns when the disk
+    has it; `finish` is handed over at once, and is durable before any later intent is. A disk that is full or
+    read-only raises `Stopped`, and nothing of that call is kept.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the ledger at `path`, made if missing (mode 0600) unless `create` is false.
+        """Open the ledger at `path`, made if missing (mode 0600) unless `create` is false: then it is only read.
 
-        Raises `Refused` when it can't be opened, is another program's, newer, or when its key is missing or another.
+        Raises `FileNotFoundError` where it is only read and is not there, `Refused` when it can't be opened, is another
+        program's, newer, or when its key is missing or another.
         """
         self.path = path
         self._read_only = not create
@@ -184,8 +194,7 @@ class Ledger:
                 f"ledger {path}: it can't be {'read' if self._read_only else 'written'} ({error}). Without it nothing is sent, because what was "
                 "created before would be sent again. Put the file right, or name another place with --ledger."
             ) from error
-        self._queue: queue.SimpleQueue[tuple[_Write, _Waiter] | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
+        self._writes = GroupCommit(self._connect, self._unwritable)
 
     def _connect(self) -> sqlite3.Connection:
         if self._read_only:
@@ -247,10 +256,7 @@ class Ledger:
 
     def close(self) -> None:
         """Write what waits and close; safe to repeat."""
-        if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
-            self._writer = None
+        self._writes.close()
         with suppress(sqlite3.Error):
             self._db.close()
 
@@ -258,7 +264,7 @@ class Ledger:
         """Return the hashes for a service address."""
         return Hashes(self._key, service)
 
-    # What is known.
+    # What is known of leads.
 
     def is_empty(self) -> bool:
         """Tell whether no lead was ever about to be sent."""
@@ -271,9 +277,9 @@ class Ledger:
             part = numbers[start : start + 500]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(
-                "SELECT m.number, m.identity, m.position, l.state, l.run_id, l.lead_id, l.code, l.message, l.field,"  # noqa: S608 - question marks only
-                " l.http_status, l.attempts, l.finished_at"
-                f" FROM members m JOIN leads l USING (identity) WHERE m.number IN ({marks})",
+                f"SELECT m.number, {_KNOWN} FROM members m JOIN leads l USING (identity)"  # noqa: S608 - question marks only
+                " LEFT JOIN outcomes o ON o.identity = l.identity AND o.run_id = l.run_id"
+                f" WHERE m.number IN ({marks})",
                 part,
             )
             for number, *rest in rows:
@@ -282,30 +288,153 @@ class Ledger:
 
     def members(self, identity: bytes) -> list[Member]:
         """Return the people of a lead, the primary first."""
-        values: dict[int, dict[str, bytes]] = {}
-        for position, name, value in self._db.execute(
-            "SELECT position, name, value FROM member_values WHERE identity = ?", (identity,)
-        ):
-            values.setdefault(position, {})[name] = value
         rows = self._db.execute(
-            "SELECT position, number, contact_id FROM members WHERE identity = ? ORDER BY position", (identity,)
+            "SELECT position, number, contact_id, variables FROM members WHERE identity = ? ORDER BY position",
+            (identity,),
         )
-        return [Member(position, number, contact_id, values.get(position, {})) for position, number, contact_id in rows]
+        return [
+            Member(position, number, contact_id, orjson.loads(values)) for position, number, contact_id, values in rows
+        ]
 
     def has_lead_id(self, service: str, lead_id: str) -> bool:
-        """Tell whether a lead with this ID of the server's is held as created."""
-        query = "SELECT 1 FROM leads WHERE service = ? AND lead_id = ? AND state = 'created' LIMIT 1"
-        return self._db.execute(query, (service, lead_id)).fetchone() is not None
+        """Tell whether a lead with this ID of the server's is held as created, or was until `undo` took it back."""
+        query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting', 'deleted')"
+        return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
-    def occurrence(self, run_id: str, content: bytes, sheet: str, row: int) -> int | None:
-        """Return which of several leads alike to the letter a row of an earlier run was; None where it is not noted."""
-        query = "SELECT occurrence FROM occurrences WHERE run_id = ? AND content = ? AND sheet = ? AND row = ?"
-        found = self._db.execute(query, (run_id, content, sheet, row)).fetchone()
-        return None if found is None else int(found[0])
+    def outcomes(self, identities: Sequence[bytes], run_id: str) -> dict[bytes, list[Outcome]]:
+        """Return the outcomes of leads up to and with a run, oldest first; leads without any are left out."""
+        found: dict[bytes, list[Outcome]] = {}
+        for start in range(0, len(identities), 500):
+            part = identities[start : start + 500]
+            marks = ",".join("?" * len(part))
+            rows = self._db.execute(
+                "SELECT identity, status, run_id, finished_at, lead_id, code, message, field, http_status, attempts"  # noqa: S608 - question marks only
+                f" FROM outcomes WHERE identity IN ({marks}) AND run_id <= ? ORDER BY identity, run_id",
+                (*part, run_id),
+            )
+            for identity, *rest in rows:
+                found.setdefault(identity, []).append(_outcome(*rest))
+        return found
+
+    def created_by(self, run_id: str) -> Iterator[tuple[bytes, str, int, str]]:
+        """Yield identity, state, campaign and lead ID of what a run created and nobody took back yet."""
+        query = (
+            "SELECT identity, state, campaign, lead_id FROM leads"
+            " WHERE run_id = ? AND state IN ('created', 'deleting') ORDER BY campaign, lead_id"
+        )
+        yield from self._db.execute(query, (run_id,))
+
+    # What is in doubt.
+
+    def doubts(self, identities: Sequence[bytes]) -> dict[bytes, Doubt]:
+        """Return what is to be settled of leads in doubt or of unknown outcome; others are left out."""
+        found: dict[bytes, Doubt] = {}
+        for start in range(0, len(identities), 500):
+            part = identities[start : start + 500]
+            marks = ",".join("?" * len(part))
+            found |= self._doubts(f"identity IN ({marks})", part)
+        return found
+
+    def doubts_of(self, run_id: str) -> list[Doubt]:
+        """Return what is to be settled of one run's leads, oldest first."""
+        return sorted(self._doubts("run_id = ?", (run_id,)).values(), key=lambda doubt: doubt.intended_at)
+
+    def _doubts(self, where: str, values: Sequence[object]) -> dict[bytes, Doubt]:
+        rows = self._db.execute(
+            "SELECT identity, run_id, number, payload, intended_at, attempts FROM leads"  # noqa: S608 - one of two constants
+            f" WHERE {where} AND state IN ('doubtful', 'unknown') AND payload IS NOT NULL",
+            values,
+        )
+        return {row[0]: Doubt(*row) for row in rows}
+
+    def cut_off(self, service: str, run_id: str) -> int:
+        """Put the intents that earlier runs left without an outcome in doubt; return how many.
+
+        Only for the holder of the address's lock: nobody else may be sending.
+        """
+        cut = "service = ? AND state = 'sending' AND run_id <> ?"
+        with self._changing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO outcomes (identity, run_id, status, finished_at, attempts, code, message)"  # noqa: S608 - a constant
+                " SELECT identity, run_id, 'unknown', ?, attempts, 'interrupted',"
+                " 'the run was cut off while this lead was being sent; the next run looks it up first'"
+                f" FROM leads WHERE {cut}",
+                (_stamp(), service, run_id),
+            )
+            return db.execute(f"UPDATE leads SET state = 'doubtful' WHERE {cut}", (service, run_id)).rowcount  # noqa: S608
+
+    # Runs and services: what happens once a run. These wait for the disk.
+
+    def begin_run(self, run: Run) -> None:
+        """Note that a run begins."""
+        with self._changing() as db:
+            db.execute(
+                "INSERT INTO runs (run_id, command, service, started_at, tool_version, config_hash, request, who)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run.run_id,
+                    run.command,
+                    run.service,
+                    run.started_at,
+                    run.tool_version,
+                    run.config_hash,
+                    json.dumps(run.request),
+                    run.who,
+                ),
+            )
+
+    def end_run(
+        self, run_id: str, *, exit_status: int, counts: dict[str, int], guarantee: str | None, cause: str | None
+    ) -> None:
+        """Note how a run ended."""
+        with self._changing() as db:
+            db.execute(
+                "UPDATE runs SET finished_at = ?, exit_status = ?, counts = ?, guarantee = ?, cause = ? WHERE run_id = ?",
+                (_stamp(), exit_status, json.dumps(counts), guarantee, cause, run_id),
+            )
+
+    def runs(self) -> list[Run]:
+        """Return all runs, newest first."""
+        query = (
+            "SELECT run_id, command, service, started_at, finished_at, tool_version, config_hash, request, who,"
+            " guarantee, cause, exit_status, counts FROM runs ORDER BY started_at DESC, run_id DESC"
+        )
+        return [_run(*row) for row in self._db.execute(query)]
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether this ledger knows a run."""
         return self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
+
+    def note_input(self, run_id: str, position: int, path: Path, sha256: str) -> None:
+        """Note an input of a run."""
+        with self._changing() as db:
+            db.execute(
+                "INSERT INTO inputs (run_id, position, path, sha256) VALUES (?, ?, ?, ?)",
+                (run_id, position, str(path.resolve()), sha256),
+            )
+
+    def note_result(self, run_id: str, position: int, path: Path, sha256: str) -> None:
+        """Note where the result of an input was written, and its hash."""
+        with self._changing() as db:
+            db.execute(
+                "UPDATE inputs SET result_path = ?, result_sha256 = ? WHERE run_id = ? AND position = ?",
+                (str(path.resolve()), sha256, run_id, position),
+            )
+
+    def note_moved(self, old: Path, new: Path) -> None:
+        """Note that an older result was given another name: as a result, and as an input of `retry`."""
+        names = (str(new.resolve()), str(old.resolve()))
+        with self._changing() as db:
+            db.execute("UPDATE inputs SET result_path = ? WHERE result_path = ?", names)
+            db.execute("UPDATE inputs SET path = ? WHERE path = ?", names)
+
+    def inputs(self, run_id: str) -> list[Input]:
+        """Return the inputs of a run, in order."""
+        query = "SELECT path, sha256, result_path, result_sha256 FROM inputs WHERE run_id = ? ORDER BY position"
+        return [
+            Input(Path(path), sha256, Path(result) if result else None, result_sha256)
+            for path, sha256, result, result_sha256 in self._db.execute(query, (run_id,))
+        ]
 
     def run_of_result(self, path: Path) -> str | None:
         """Return the last run that wrote a result file to `path`."""
@@ -313,259 +442,188 @@ class Ledger:
         found = self._db.execute(query, (str(path.resolve()),)).fetchone()
         return None if found is None else found[0]
 
+    def note_occurrences(self, run_id: str, found: Iterable[tuple[bytes, str, int, int]]) -> None:
+        """Note (content, sheet, row, occurrence) of leads that stand more than once, for `retry`."""
+        with self._changing() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO occurrences VALUES (?, ?, ?, ?, ?)", ((run_id, *line) for line in found)
+            )
+
+    def occurrence(self, run_id: str, content: bytes, sheet: str, row: int) -> int | None:
+        """Return which of several leads alike to the letter a row of an earlier run was; None where it is not noted."""
+        query = "SELECT occurrence FROM occurrences WHERE run_id = ? AND content = ? AND sheet = ? AND row = ?"
+        found = self._db.execute(query, (run_id, content, sheet, row)).fetchone()
+        return None if found is None else int(found[0])
+
+    def canaries(self, batch: str) -> set[str]:
+        """Return the shapes of a batch (input and config) that were read back and found right."""
+        return {row[0] for row in self._db.execute("SELECT shape FROM canaries WHERE batch = ?", (batch,))}
+
+    def note_canaries(self, batch: str, shapes: Iterable[str]) -> None:
+        """Note that leads of these shapes were read back and found right."""
+        with self._changing() as db:
+            db.executemany("INSERT OR IGNORE INTO canaries VALUES (?, ?)", ((batch, shape) for shape in shapes))
+
     def facts(self, address: str) -> dict[str, Any]:
-        """Return what was learnt of an address (its pace, its instance); empty where nothing was."""
+        """Return what was learnt of an address (its pace, what it can do); empty where nothing was."""
         found = self._db.execute("SELECT facts FROM services WHERE address = ?", (address,)).fetchone()
         return {} if found is None else json.loads(found[0])
 
-    # What happens once a run; these wait for the disk.
-
     def remember(self, address: str, **facts: object) -> None:
         """Keep what was learnt of an address beside what is known already."""
-        merged = self.facts(address) | facts
-        self._now(
-            "INSERT INTO services VALUES (?, ?) ON CONFLICT DO UPDATE SET facts = excluded.facts",
-            (address, json.dumps(merged)),
-        )
+        with self._changing() as db:
+            db.execute(
+                "INSERT INTO services VALUES (?, ?) ON CONFLICT DO UPDATE SET facts = excluded.facts",
+                (address, json.dumps(self.facts(address) | facts)),
+            )
 
-    def begin_run(
-        self, run_id: str, *, command: str, service: str, tool_version: str, config_hash: str, who: str
-    ) -> None:
-        """Note that a run begins."""
-        self._now(
-            "INSERT INTO runs (run_id, command, service, started_at, tool_version, config_hash, who) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (run_id, command, service, _stamp(), tool_version, config_hash, who),
-        )
-
-    def note_input(self, run_id: str, position: int, path: Path, sha256: str) -> None:
-        """Note an input of a run."""
-        self._now(
-            "INSERT INTO inputs (run_id, position, path, sha256) VALUES (?, ?, ?, ?)",
-            (run_id, position, str(path.resolve()), sha256),
-        )
-
-    def note_result(self, run_id: str, position: int, path: Path) -> None:
-        """Note where the result of an input was written."""
-        self._now(
-            "UPDATE inputs SET result_path = ? WHERE run_id = ? AND position = ?",
-            (str(path.resolve()), run_id, position),
-        )
-
-    def note_occurrences(self, run_id: str, found: Iterable[tuple[bytes, str, int, int]]) -> None:
-        """Note (content, sheet, row, occurrence) of leads that stand more than once, for `retry`."""
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Give a transaction that is durable at the end of the block; raise `Stopped` where it can't be."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "INSERT OR REPLACE INTO occurrences VALUES (?, ?, ?, ?, ?)", ((run_id, *line) for line in found)
-            )
+            yield self._db
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise _unwritable(self.path, error) from error
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise self._unwritable(error) from error
 
-    def end_run(self, run_id: str, *, exit_status: int, counts: dict[str, int]) -> None:
-        """Note how a run ended."""
-        self._now(
-            "UPDATE runs SET finished_at = ?, exit_status = ?, counts = ? WHERE run_id = ?",
-            (_stamp(), exit_status, json.dumps(counts), run_id),
-        )
+    # What happens for every lead: many in one commit.
 
-    def close_intents(self, service: str, run_id: str) -> int:
-        """Turn intents that an earlier run left without an outcome into `unknown`; return how many.
+    async def intend(self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str) -> None:
+        """Make it durable that this lead is about to be sent. Raises `Stopped` where it can't be; then don't send.
 
-        Only for the holder of the address's lock: nobody else may be sending.
+        Of a lead in doubt the time of its first attempt stays: what that may have created is no older.
         """
-        try:
-            cursor = self._db.execute(
-                "UPDATE leads SET state = 'unknown', finished_at = ?, code = 'interrupted',"
-                " message = 'the run was cut off while this lead was being sent; it may or may not have been created'"
-                " WHERE service = ? AND state = 'sending' AND run_id <> ?",
-                (_stamp(), service, run_id),
-            )
-        except sqlite3.Error as error:
-            raise _unwritable(self.path, error) from error
-        return cursor.rowcount
+        if self._writes.failure is not None:
+            raise self._unwritable(self._writes.failure)
+        await self._writes.wait(_intent(identity, lead, payload, hashes=hashes, run_id=run_id))
 
-    def _now(self, sql: str, values: Sequence[object]) -> None:
-        try:
-            self._db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise _unwritable(self.path, error) from error
+    def finish(self, identity: bytes, outcome: Outcome) -> None:
+        """Hand a lead's outcome over; its number and payload are erased with it unless it stays open.
 
-    # What happens for every lead: group commit.
+        Not awaited, so that no cancellation breaks it. It is durable before the next intent is; where it can't be
+        written, the lead stays in doubt and the next `intend` raises `Stopped`.
+        """
+        state = "doubtful" if outcome.in_doubt else outcome.status.value
+        self._writes.put(_finish(identity, outcome, state))
 
-    async def intend(
-        self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, service: str, run_id: str
-    ) -> None:
-        """Make it durable that this lead is about to be sent. Raises `Stopped` where it can't be; then don't send."""
-        people = (lead.primary, *lead.contacts)
-        await self._later(
-            _intent(identity, lead, payload, people, hashes=hashes, service=service, run_id=run_id),
+    async def flush(self) -> None:
+        """Return when everything handed over is durable. Raises `Stopped` where it can't be."""
+        await self._writes.wait([])
+
+    def deleting(self, identity: bytes) -> None:
+        """Make it durable that a delete of a created lead is about to be asked for."""
+        self._step(identity, "deleting")
+
+    def deleted(self, identity: bytes) -> None:
+        """Make it durable that a lead is gone from the server; it may be sent again then."""
+        self._step(identity, "deleted")
+
+    def kept(self, identity: bytes) -> None:
+        """Make it durable that a lead was not deleted after all."""
+        self._step(identity, "created")
+
+    def _step(self, identity: bytes, state: str) -> None:
+        with self._changing() as db:
+            db.execute("UPDATE leads SET state = ? WHERE identity = ?", (state, identity))
+
+    def _unwritable(self, error: sqlite3.Error) -> LeadImporterError:
+        return Stopped(
+            f"ledger {self.path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
+            "Free some space or put the file right, then run the same command again: it goes on from here."
         )
 
-    async def finish(self, identity: bytes, outcome: Outcome) -> None:
-        """Make a lead's outcome durable, and erase its number and payload unless it is still open."""
-        await self._later(_outcome(identity, outcome))
 
-    async def _later(self, write: "_Write") -> None:
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write_batches, name="ledger", daemon=True)
-            self._writer.start()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._queue.put((write, _Waiter(loop, done)))
-        await done
-
-    def _write_batches(self) -> None:
-        """Commit whatever waits, again and again, until None comes."""
-        db = self._connect()
-        try:
-            while True:
-                first = self._queue.get()
-                if first is None:
-                    return
-                batch, ended = [first], False
-                while len(batch) < 1000:
-                    try:
-                        more = self._queue.get_nowait()
-                    except queue.Empty:
-                        break
-                    if more is None:
-                        ended = True
-                        break
-                    batch.append(more)
-                self._commit(db, batch)
-                if ended:
-                    return
-        finally:
-            db.close()
-
-    def _commit(self, db: sqlite3.Connection, batch: list[tuple["_Write", "_Waiter"]]) -> None:
-        """Write a batch in one transaction; where that fails, each write by itself, so that one can't spoil the rest."""
-        error = _try(db, [write for write, _ in batch])
-        if error is None or len(batch) == 1:
-            _wake(self.path, [(waiter, error) for _, waiter in batch])
-            return
-        _wake(self.path, [(waiter, _try(db, [write])) for write, waiter in batch])
-
-
-_Write = list[tuple[str, Sequence[Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    """Somebody in an event loop who waits for the disk."""
-
-    loop: asyncio.AbstractEventLoop
-    done: "asyncio.Future[None]"
-
-
-def _try(db: sqlite3.Connection, writes: list[_Write]) -> sqlite3.Error | None:
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        for write in writes:
-            for sql, values in write:
-                db.execute(sql, values)
-        db.execute("COMMIT")
-    except sqlite3.Error as error:
-        with suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        return error
-    return None
-
-
-def _wake(path: Path, waiters: list[tuple[_Waiter, sqlite3.Error | None]]) -> None:
-    """Tell all who waited, with one call into their loop."""
-
-    def tell() -> None:
-        for waiter, error in waiters:
-            if waiter.done.cancelled():
-                continue
-            if error is None:
-                waiter.done.set_result(None)
-            else:
-                waiter.done.set_exception(_unwritable(path, error))
-
-    with suppress(RuntimeError):  # the loop is gone: nobody waits any more, and the disk has it
-        waiters[0][0].loop.call_soon_threadsafe(tell)
-
-
-def _unwritable(path: Path, error: sqlite3.Error) -> LeadImporterError:
-    return Stopped(
-        f"ledger {path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
-        "Free some space or put the file right, then run the same command again: it goes on from here."
-    )
-
-
-def _intent(
-    identity: bytes,
-    lead: Lead,
-    payload: bytes,
-    people: tuple[Person, ...],
-    *,
-    hashes: Hashes,
-    service: str,
-    run_id: str,
-) -> _Write:
-    write: _Write = [
+def _intent(identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str) -> Write:
+    people = (lead.primary, *lead.contacts)
+    write: Write = [
         (
             "INSERT INTO leads (identity, service, campaign, state, run_id, attempts, payload_hash, number, payload, intended_at)"
             " VALUES (?, ?, ?, 'sending', ?, 1, ?, ?, ?, ?)"
             " ON CONFLICT (identity) DO UPDATE SET state = 'sending', run_id = excluded.run_id, attempts = attempts + 1,"
-            " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload,"
-            " intended_at = excluded.intended_at, finished_at = NULL, lead_id = NULL, code = NULL, message = NULL,"
-            " field = NULL, http_status = NULL",
+            " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
+            " intended_at = CASE leads.state WHEN 'doubtful' THEN leads.intended_at ELSE excluded.intended_at END",
             (
                 identity,
-                service,
+                hashes.service,
                 lead.campaign_id,
                 run_id,
                 hashes.payload(payload),
                 lead.primary.phone,
                 payload,
-                _stamp(),
+                time.time(),
             ),
         ),
-        ("DELETE FROM members WHERE identity = ?", (identity,)),
-        ("DELETE FROM member_values WHERE identity = ?", (identity,)),
+        ("DELETE FROM members WHERE identity = ? AND position >= ?", (identity, len(people))),
     ]
-    for position, person in enumerate(people):
-        number = hashes.number(lead.campaign_id, person.phone)
-        write.append(
-            ("INSERT INTO members (identity, position, number) VALUES (?, ?, ?)", (identity, position, number))
+    write += [
+        (
+            "INSERT OR REPLACE INTO members (identity, position, number, variables) VALUES (?, ?, ?, ?)",
+            (
+                identity,
+                position,
+                hashes.number(lead.campaign_id, person.phone),
+                json.dumps(hashes.values(person.variables)),
+            ),
         )
-        write += [
-            ("INSERT INTO member_values VALUES (?, ?, ?, ?)", (identity, position, name, value))
-            for name, value in hashes.values(person.variables).items()
-        ]
+        for position, person in enumerate(people)
+    ]
     return write
 
 
-def _outcome(identity: bytes, outcome: Outcome) -> _Write:
-    keep = outcome.status is Status.UNKNOWN
-    erase = "" if keep else ", number = NULL, payload = NULL"
-    write: _Write = [
+def _finish(identity: bytes, outcome: Outcome, state: str) -> Write:
+    erase = "" if state in ("doubtful", "unknown") else ", number = NULL, payload = NULL"
+    finished = (outcome.finished_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+    attempts = max(outcome.attempts, 1)
+    write: Write = [
         (
-            "UPDATE leads SET state = ?, run_id = ?, attempts = ?, finished_at = ?, lead_id = ?, code = ?, message = ?, field = ?,"  # noqa: S608 - one of two constants
-            f" http_status = ?{erase} WHERE identity = ?",
+            f"UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ?{erase} WHERE identity = ?",  # noqa: S608 - one of two constants
+            (state, outcome.run_id, attempts, outcome.lead_id if state == "created" else None, identity),
+        ),
+        (
+            "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                outcome.status.value,
+                identity,
                 outcome.run_id,
-                max(outcome.attempts, 1),
-                (outcome.finished_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds"),
+                outcome.status.value,
+                finished,
+                attempts,
                 outcome.lead_id,
                 outcome.code,
                 outcome.message,
                 outcome.field,
                 outcome.http_status,
-                identity,
             ),
-        )
+        ),
     ]
     write += [
         ("UPDATE members SET contact_id = ? WHERE identity = ? AND position = ?", (contact_id, identity, position))
         for position, contact_id in enumerate(outcome.contact_ids, start=1)
     ]
     return write
+
+
+def _run(*row: Any) -> Run:
+    *told, request, who, guarantee, cause, exit_status, counts = row
+    ended = (who, guarantee, cause, exit_status, json.loads(counts or "{}"))
+    return Run(*told, json.loads(request), *ended)  # type: ignore[call-arg] # the columns of `runs` in their order
+
+
+def _outcome(status: str, run_id: str, finished_at: str, *rest: Any) -> Outcome:
+    lead_id, code, message, field, http_status, attempts = rest
+    return Outcome(
+        Status(status),
+        run_id,
+        datetime.fromisoformat(finished_at),
+        lead_id=lead_id,
+        code=code,
+        message=message,
+        field=field,
+        http_status=http_status,
+        attempts=attempts,
+    )
 
 
 def _stamp() -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +58,9 @@ def ledger_path(option: Path | None, configured: Path | None) -> Path:
 
 
 @contextmanager
-def sole_sender(address: str, key: str, *, run_id: str, wait: float = 0) -> Iterator[None]:
+def sole_sender(
+    address: str, key: str, *, run_id: str, wait: float = 0, announce: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
     """Be the only sender to this address with this key on this machine; wait at most `wait` seconds.
 
     The lock is the operating system's: one left by a dead process is free. Raises `Busy`, saying who holds it since
@@ -70,10 +72,11 @@ def sole_sender(address: str, key: str, *, run_id: str, wait: float = 0) -> Iter
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(folder / f"{name}.lock", mode=0o600)
-        lock.acquire(timeout=wait, poll_interval=0.2)
+        _acquire(lock, wait, lambda: announce(f"Waiting for another sender to {address}: {_holder(told)}."))
     except Timeout as error:
         raise Busy(
-            f"another sender holds {address} with the same key: {_holder(told)}. Wait for it to end, then run this again."
+            f"another sender holds {address} with the same key: {_holder(told)}. "
+            "Run this again when it has ended, or let it wait with --wait 10m."
         ) from error
     except OSError as error:
         raise Refused(
@@ -86,6 +89,16 @@ def sole_sender(address: str, key: str, *, run_id: str, wait: float = 0) -> Iter
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock, wait: float, say_so: Callable[[], None]) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise
+        say_so()
+        lock.acquire(timeout=wait, poll_interval=0.2)
 
 
 def _holder(told: Path) -> str:

@@ -3,12 +3,13 @@
 `run` is the story of a command from its inputs to its result files. What a person sees and says goes through `Screen`.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -48,6 +49,20 @@ class Request:
     yes: bool = False
     ledger: Path | None = None
     include: frozenset[str] = frozenset()
+    wait: float = 0.0
+    """Seconds to wait for another sender to end."""
+    canary: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what decides which leads are sent, for the ledger."""
+        return {
+            "command": self.command,
+            "config": None if self.config is None else str(self.config.resolve()),
+            "campaign": self.campaign,
+            "region": self.region,
+            "limit": self.limit,
+            "include": sorted(self.include),
+        }
 
 
 class Screen(Protocol):
@@ -83,6 +98,7 @@ class Summary:
     reasons: list[tuple[str, str, int]]
     """The commonest (status, code, rows) of what is not done."""
     leads_sent: int
+    guarantee: str | None
     written: tuple[Path, ...]
     cause: str | None
     """Why the run ended early."""
@@ -297,6 +313,7 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             counts=dict(counts),
             reasons=results.reasons(frames),
             leads_sent=sent.leads_sent,
+            guarantee=sent.guarantee,
             written=tuple(written),
             cause=sent.cause,
             seconds=dict(seconds),
@@ -320,10 +337,18 @@ def _write(
         write_result(broken, work.table, frame, kind=_kind(target))
         raise AssertionError(f"{broken}: rows read and outcomes don't add up; every row is in this file")
     older = ledger.run_of_result(target) if ledger is not None else None
-    write_result(target, work.table, frame, kind=_kind(target), older_run_id=older)
+    aside = write_result(target, work.table, frame, kind=_kind(target), older_run_id=older)
     if ledger is not None and request.command != "check":
-        ledger.note_result(run_id, number, target)
+        if aside is not None:
+            ledger.note_moved(target, aside)
+        ledger.note_result(run_id, number, target, sha256_of(target))
     return target
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _kind(target: Path) -> Literal["csv", "xlsx"]:

@@ -4,7 +4,7 @@ Everything is decided before the first request, so that an interruption changes 
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -12,7 +12,8 @@ import polars as pl
 
 from importer.deliver import Planned
 from importer.group import Grouped, Repeats, find_repeats
-from importer.ledger import Hashes, Known, Ledger, Member
+from importer.hashes import Hashes
+from importer.ledger import Known, Ledger, Member
 from importer.mapping import Mapped
 from importer.records import Lead, Outcome, Status, Table
 
@@ -20,8 +21,11 @@ from importer.records import Lead, Outcome, Status, Table
 Place = tuple[int, int]
 
 #: States that mean: somebody with this number is, or may be, in the calling queue already.
-_MAY_BE_CALLED = ("created", "unknown", "sending")
-_GRAVEST = ("created", "unknown", "sending", "duplicate", "rejected", "failed", "deleted")
+_MAY_BE_CALLED = ("created", "deleting", "unknown", "doubtful", "sending")
+_GRAVEST = (*_MAY_BE_CALLED, "duplicate", "rejected", "failed", "deleted")
+
+#: States that are settled before anything else is done with a lead; `sending` is one that was cut off.
+_IN_DOUBT = ("sending", "doubtful", "unknown")
 
 #: Cells that hold a lead back on `retry` where the ledger does not know it.
 _HELD_BY_CELL = ("created", "already_imported", "duplicate", "unknown")
@@ -53,6 +57,10 @@ class Plan:
     held: set[Place]
     """Leads whose cells from an earlier run stand (`retry`)."""
     repeats: Repeats
+    doubtful: dict[Place, Outcome] = field(default_factory=dict)
+    """Of leads to be sent: those with an earlier attempt in doubt, and what they carry until it is settled."""
+    forced: set[Place] = field(default_factory=set)
+    """Of those, the ones that are sent even where nothing is proven (`--include unknown`)."""
     occurrences: dict[Place, int] = field(default_factory=dict)
     """Which of several leads alike to the letter it is, where not the first."""
     noted: list[tuple[bytes, str, int, int]] = field(default_factory=list)
@@ -125,7 +133,7 @@ class _Judge:
         if occurrence > 1:
             made.occurrences[number, place] = occurrence
         made.noted.append((content, sheet, row, occurrence))
-        return Lead(lead.primary, lead.campaign_id, lead.contacts, lead.allow_duplicate, occurrence, lead.source)
+        return replace(lead, occurrence=occurrence)
 
     def _original(self, index: int) -> tuple[str, int]:
         """Return the sheet and row in the original input."""
@@ -159,6 +167,16 @@ class _Judge:
                 made.outcomes[number, place] = self._as_the_cells_say(lead)
             else:
                 made.to_send.append((number, place))
+                self._note_doubt(number, place, lead, known, made)
+
+    def _note_doubt(self, number: int, place: int, lead: Lead, known: dict[bytes, list[Known]], made: Plan) -> None:
+        own = self._own(lead, known) if known else []
+        if not own or own[0].state not in _IN_DOUBT:
+            return
+        if own[0].state == "unknown":
+            made.forced.add((number, place))
+        told = self._again(lead, own[0], Status.UNKNOWN)
+        made.doubtful[number, place] = replace(told, in_doubt=own[0].state != "unknown")
 
     def _held_by(self, cell: str | None, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
         if cell not in _HELD_BY_CELL or cell in self._include:
@@ -201,23 +219,27 @@ class _Judge:
     def _by_ledger(self, lead: Lead, known: dict[bytes, list[Known]]) -> Outcome | None:
         """Return what the ledger says of a lead; None where it may be sent."""
         assert self._hashes is not None
-        assert self._ledger is not None
-        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
-        own = sorted((entry for entry in entries if entry.position == 0), key=lambda entry: _GRAVEST.index(entry.state))
-        if lead.allow_duplicate:
-            identity = self._hashes.identity(lead)
-            own = [entry for entry in own if entry.identity == identity]
-        if own and own[0].state == "created":
+        own = self._own(lead, known)
+        if own and own[0].state in ("created", "deleting"):
             return self._already_imported(lead, own[0])
-        if own and own[0].state in ("unknown", "sending", "duplicate"):
-            state = "unknown" if own[0].state == "sending" else own[0].state
-            if state not in self._include:
-                return self._again(lead, own[0], Status(state))
+        if own and own[0].state in ("unknown", "duplicate") and own[0].state not in self._include:
+            return self._again(lead, own[0], Status(own[0].state))
+        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
         if not lead.allow_duplicate:
             swapped = self._swapped(lead, entries, known)
             if swapped:
                 return _refused(swapped, self._run_id)
         return None
+
+    def _own(self, lead: Lead, known: dict[bytes, list[Known]]) -> list[Known]:
+        """Return what the ledger holds of this very lead, the gravest first."""
+        assert self._hashes is not None
+        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
+        own = [entry for entry in entries if entry.position == 0]
+        if lead.allow_duplicate:
+            identity = self._hashes.identity(lead)
+            own = [entry for entry in own if entry.identity == identity]
+        return sorted(own, key=lambda entry: _GRAVEST.index(entry.state))
 
     def _swapped(self, lead: Lead, entries: list[Known], known: dict[bytes, list[Known]]) -> str | None:
         assert self._hashes is not None
@@ -281,7 +303,7 @@ class _Judge:
         return changes + ([f"{gone} of its contacts were left out here"] if gone else [])
 
 
-def _differing(before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
+def _differing(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
 
@@ -290,20 +312,29 @@ def _time(text: str | None) -> datetime:
 
 
 def planned(
-    works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplicate: bool, limit: int | None
+    works: Sequence[Work], made: Plan, ledger: Ledger, hashes: Hashes, *, allow_duplicate: bool, limit: int | None
 ) -> Iterator[Planned]:
-    """Yield the leads to be sent one by one, in order, at most `limit`."""
-    return islice(_planned(works, made, hashes, allow_duplicate=allow_duplicate), limit)
+    """Yield the leads to be sent one by one, at most `limit`: those in doubt first, the others in order."""
+    wanted = made.to_send[:limit]
+    in_doubt = [place for place in wanted if place in made.doubtful]
+    if in_doubt:
+        yield from _with_doubts(_planned(works, made, hashes, in_doubt, allow_duplicate=allow_duplicate), made, ledger)
+        wanted = [place for place in wanted if place not in made.doubtful]
+    yield from _planned(works, made, hashes, wanted, allow_duplicate=allow_duplicate)
 
 
-def _planned(works: Sequence[Work], made: Plan, hashes: Hashes, *, allow_duplicate: bool) -> Iterator[Planned]:
+def _with_doubts(leads: Iterator[Planned], made: Plan, ledger: Ledger) -> Iterator[Planned]:
+    for lead in leads:
+        doubt = ledger.doubts([lead.identity]).get(lead.identity)
+        yield replace(lead, doubt=doubt, force=lead.place in made.forced)
+
+
+def _planned(
+    works: Sequence[Work], made: Plan, hashes: Hashes, wanted: Sequence[Place], *, allow_duplicate: bool
+) -> Iterator[Planned]:
     for number, work in enumerate(works):
-        wanted = [lead for table, lead in made.to_send if table == number]
-        for name, lead in work.grouped.build(wanted, allow_duplicate=allow_duplicate, source=work.source):
+        names = [lead for table, lead in wanted if table == number]
+        for name, lead in work.grouped.build(names, allow_duplicate=allow_duplicate, source=work.source):
             occurrence = made.occurrences.get((number, name), 1)
-            told = (
-                lead
-                if occurrence == 1
-                else Lead(lead.primary, lead.campaign_id, lead.contacts, True, occurrence, lead.source)
-            )
+            told = lead if occurrence == 1 else replace(lead, allow_duplicate=True, occurrence=occurrence)
             yield Planned((number, name), told, hashes.identity(told))

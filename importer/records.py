@@ -208,3 +208,21 @@ class Outcome:
     """Places in `Lead.contacts` of those that the created lead is known not to have."""
     column: str | None = None
     """The user's column at fault, where it is known."""
+    in_doubt: bool = False
+    """Whether it is `unknown` only until it is settled, which the next run does by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An attempt of which nobody knows what became: what was sent, and since when it may be there.
+
+    `payload` is the body as it was posted, `intended_at` the time of the first attempt in question (epoch seconds, by
+    this machine's clock), `attempts` those made so far.
+    """
+
+    identity: bytes
+    run_id: str
+    phone: str
+    payload: bytes
+    intended_at: float
+    attempts: int

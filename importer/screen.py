@@ -160,6 +160,8 @@ class _TextScreen(_Screen):
             lines.append("Most frequent reasons:")
             lines += [f"  {count:>9,}  {status}: {code}" for status, code, count in summary.reasons]
         spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)
+        if summary.guarantee:
+            lines.append(f"Guarantee: {summary.guarantee}.")
         lines.append(f"Run {summary.run_id}" + (f"; time: {spent}" if spent else ""))
         print("\n".join(lines), file=self._stream, flush=True)
         for path in summary.written:
@@ -198,6 +200,7 @@ class _JsonScreen(_Screen):
             run_id=summary.run_id,
             rows=summary.rows,
             counts=summary.counts,
+            guarantee=summary.guarantee,
             cause=mask(summary.cause) if summary.cause else None,
             seconds={stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},
             results=[str(path) for path in summary.written],

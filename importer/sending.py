@@ -9,9 +9,10 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,20 +20,27 @@ from typing import TYPE_CHECKING, Self
 import anyio
 import polars as pl
 
+from importer import canary
 from importer.api import Campaign, Service, normalise_address
 from importer.config import Config, parse_rate
-from importer.deliver import Delivery, Planned, Stop
-from importer.errors import ExitStatus, Refused, Stopped
-from importer.ledger import Hashes, Ledger
+from importer.deliver import Delivery, Planned, Settings
+from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
+from importer.gate import Gate, Stop
+from importer.hashes import Hashes
+from importer.ledger import Ledger, Run
 from importer.machine import api_key, ledger_path, sole_sender
 from importer.pace import Learned, Limit, Pacer
 from importer.plan import Place, Plan, Work, plan, planned
-from importer.records import Outcome, Status
+from importer.records import Created, Outcome, Status
+from importer.settle import guarantee
 
 if TYPE_CHECKING:
     from importer.pipeline import Request, Screen
 
 DEFAULT_ADDRESS = "https://call.otonistark.com.br/api"
+
+#: Connections for look-ups, beside those of the creates.
+_BESIDE = 8
 
 _SIGNALS = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
 
@@ -48,6 +56,8 @@ class Sent:
     ledger: Ledger | None = None
     statuses: set[ExitStatus] = field(default_factory=set)
     cause: str | None = None
+    guarantee: str | None = None
+    """What the run could promise for leads whose answer never came; None where it sent nothing."""
     leads_sent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     held_open: ExitStack = field(default_factory=ExitStack)
@@ -61,7 +71,9 @@ class Sent:
     def close_run(self, run_id: str, status: ExitStatus, counts: Counter[str]) -> None:
         """Note in the ledger how the run ended."""
         if self.ledger is not None:
-            self.ledger.end_run(run_id, exit_status=int(status), counts=dict(counts))
+            self.ledger.end_run(
+                run_id, exit_status=int(status), counts=dict(counts), guarantee=self.guarantee, cause=self.cause
+            )
 
 
 def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str) -> Sent:
@@ -80,7 +92,7 @@ def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: 
         include=request.include,
         run_id=run_id,
     )
-    outcomes = dict(made.outcomes)
+    outcomes = made.outcomes | made.doubtful
     if request.limit is not None:
         outcomes |= {place: _limited(run_id, request.limit) for place in made.to_send[request.limit :]}
     if ledger is not None:
@@ -127,6 +139,12 @@ class _Session:
         self.held_open = ExitStack()
         self.seconds: dict[str, float] = {}
         self.outcomes: dict[Place, Outcome] = {}
+        self.tried: set[Place] = set()
+        """Leads of the canary."""
+        self.shown: dict[Place, Created] = {}
+        """Those as the server's answers showed them."""
+        self.offers_lookup: bool | None = None
+        self.guarantee: str | None = None
 
     def run(self) -> Sent:
         limits = self._limits()
@@ -138,7 +156,9 @@ class _Session:
                 _address(self.request, self.config),
                 api_key(self.config.api.key_env, self.config.api.key_file_env),
             )
-        self.held_open.enter_context(sole_sender(base, key, run_id=self.run_id))
+        self.held_open.enter_context(
+            sole_sender(base, key, run_id=self.run_id, wait=self.request.wait, announce=self.screen.say)
+        )
         ledger = self.held_open.enter_context(Ledger(where))
         return anyio.run(self._online, base, key, ledger, limits, backend_options={"use_uvloop": _has_uvloop()})
 
@@ -167,41 +187,67 @@ class _Session:
             base,
             key,
             timeout=delivery.timeout,
-            connections=self.concurrency,
+            connections=self.concurrency + _BESIDE,
             duplicate_texts=self.config.api.duplicate_texts,
         ) as service:
             campaigns = None
             if _is_loopback(base):  # only there can a sandbox be, and its instance is part of its address
                 campaigns = await service.campaigns()
             address = _with_instance(base, service.instance)
+            facts = ledger.facts(base)
+            service.clock.zone = facts.get("zone")
             ledger.remember(base, instance=service.instance)
             hashes = ledger.hashes(address)
             self._note_run(ledger, address)
-            cut = ledger.close_intents(address, self.run_id)
+            cut = ledger.cut_off(address, self.run_id)
             if cut:
                 self.screen.say(
-                    f"{cut} leads were being sent when an earlier run was cut off; whether they were created is unknown."
+                    f"{cut} leads were being sent when an earlier run was cut off; they are looked up first."
                 )
             made = self._plan(ledger, hashes)
+            stop = Stop()
             if not made.to_send:
-                return self._sent(made, ledger, Stop(), total=0)
+                return self._sent(made, ledger, stop)
             if campaigns is None and not _is_loopback(base):
                 campaigns = await service.campaigns()
             self._show_campaigns(campaigns, made)
             self._confirm(made)
-            return await self._deliver(service, ledger, hashes, made, address=address, base=base, limits=limits)
+            await self._promise(service, ledger, base, made)
+            learned = facts.get("pace")
+            pacer = Pacer(limits, learned=Learned(**learned) if learned else None, now=time.monotonic())
+            gate = Gate(pacer, stop, self.screen.say)
+            service.on_limits = gate.hear
+            await self._deliver(service, ledger, hashes, gate, stop, made)
+            self._remember(ledger, base, service, pacer)
+            return self._sent(made, ledger, stop)
 
     def _note_run(self, ledger: Ledger, address: str) -> None:
         ledger.begin_run(
-            self.run_id,
-            command=self.request.command,
-            service=address,
-            tool_version=version("lead-importer"),
-            config_hash=self.config.fingerprint(),
-            who=_user(),
+            Run(
+                self.run_id,
+                command=self.request.command,
+                service=address,
+                started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                finished_at=None,
+                tool_version=version("lead-importer"),
+                config_hash=self.config.fingerprint(),
+                request=self.request.as_json(),
+                who=_user(),
+                guarantee=None,
+                cause=None,
+                exit_status=None,
+                counts={},
+            )
         )
         for position, work in enumerate(self.works):
             ledger.note_input(self.run_id, position, work.table.path, work.table.sha256)
+
+    def _remember(self, ledger: Ledger, base: str, service: Service, pacer: Pacer) -> None:
+        """Keep what the next run can begin with: the pace found, and the zone of the server's bare times."""
+        found = pacer.learned(time.monotonic())
+        pace = {"per_second": found.per_second, "window": found.window, "limit": found.limit} if found else None
+        with suppress(LeadImporterError):  # the leads are sent and told of; the next run can find this out again
+            ledger.remember(base, zone=service.clock.zone, **({"pace": pace} if pace else {}))
 
     def _plan(self, ledger: Ledger, hashes: Hashes) -> Plan:
         began = time.monotonic()
@@ -256,61 +302,120 @@ class _Session:
         if self.screen.ask(f"Send {leads} leads? Each may be called within minutes.") is False:
             raise Stopped("Nothing was sent, as you said no. Run the same command again when you are ready.")
 
+    async def _promise(self, service: Service, ledger: Ledger, base: str, made: Plan) -> None:
+        """Find out whether there is a look-up: it decides what can be promised."""
+        campaign_id = next(iter(self._by_campaign(made)))
+        self.offers_lookup = await service.offers_lookup(campaign_id)
+        if self.offers_lookup is None:
+            self.offers_lookup = ledger.facts(base).get("lookup")
+        ledger.remember(base, lookup=self.offers_lookup)
+        self.guarantee = guarantee(allow_duplicate=self.config.allow_duplicate, offers_lookup=bool(self.offers_lookup))
+
     # The delivery.
 
     async def _deliver(
-        self,
-        service: Service,
-        ledger: Ledger,
-        hashes: Hashes,
-        made: Plan,
-        *,
-        address: str,
-        base: str,
-        limits: tuple[Limit, ...] | None,
-    ) -> Sent:
-        learned = ledger.facts(base).get("pace")
-        pacer = Pacer(limits, learned=Learned(**learned) if learned else None, now=time.monotonic())
-        stop = Stop()
+        self, service: Service, ledger: Ledger, hashes: Hashes, gate: Gate, stop: Stop, made: Plan
+    ) -> None:
         delivery = Delivery(
             service,
             ledger,
             hashes,
-            pacer,
-            address=address,
+            gate,
             run_id=self.run_id,
-            concurrency=self.concurrency,
-            grace=self.config.delivery.stop_after.grace,
+            settings=self._settings(),
             stop=stop,
             report=self._report,
-            announce=self.screen.say,
         )
-        leads = planned(self.works, made, hashes, allow_duplicate=self.config.allow_duplicate, limit=self.request.limit)
+        delivery.settler.offers_lookup = self.offers_lookup
+        leads = self._planned(made, ledger, hashes, self.request.limit)
         self.screen.begin(len(made.to_send[: self.request.limit]))
         began = time.monotonic()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_signals, stop)
-            await delivery.run(leads)
+            if self._wants_canary(made):
+                await self._send_canary(delivery, ledger, hashes, stop, made)
+            await delivery.run(lead for lead in leads if lead.place not in self.tried)
+            with anyio.CancelScope(shield=True):
+                await self._flush(ledger, stop)
             tasks.cancel_scope.cancel()
         self.screen.end()
         spent = time.monotonic() - began
-        self.seconds["waiting for the limit"] = min(delivery.waited, spent)
-        self.seconds["sending"] = max(spent - delivery.waited, 0.0)
-        found = pacer.learned(time.monotonic())
-        if found is not None:
-            ledger.remember(base, pace={"per_second": found.per_second, "window": found.window, "limit": found.limit})
-        return self._sent(made, ledger, stop, total=len(self.outcomes))
+        self.seconds["waiting for the limit"] = min(gate.waited, spent)
+        self.seconds["sending"] = max(spent - gate.waited, 0.0)
 
-    def _report(self, planned: Planned, outcome: Outcome) -> None:
+    def _settings(self) -> Settings:
+        delivery = self.config.delivery
+        return Settings(
+            concurrency=self.concurrency,
+            timeout=delivery.timeout,
+            settle_window=delivery.settle_window,
+            grace=delivery.stop_after.grace,
+            tries=delivery.stop_after.unreached,
+            thresholds=delivery.stop_after,
+        )
+
+    def _planned(self, made: Plan, ledger: Ledger, hashes: Hashes, limit: int | None) -> Iterator[Planned]:
+        return planned(self.works, made, ledger, hashes, allow_duplicate=self.config.allow_duplicate, limit=limit)
+
+    async def _flush(self, ledger: Ledger, stop: Stop) -> None:
+        try:
+            await ledger.flush()
+        except LeadImporterError as error:  # what could not be written stays in doubt, and is settled next time
+            stop.now(str(error))
+
+    # The canary.
+
+    def _wants_canary(self, made: Plan) -> bool:
+        wanted = self.config.delivery.canary and self.request.canary
+        return wanted and len(made.to_send[: self.request.limit]) > self.config.delivery.canary_above
+
+    async def _send_canary(self, delivery: Delivery, ledger: Ledger, hashes: Hashes, stop: Stop, made: Plan) -> None:
+        """Send a lead of each shape, read it back, and stop where the server did not keep what was sent."""
+        inputs = [self.works[number].table.sha256 for number in {number for number, _ in made.to_send}]
+        batch = canary.batch_of(hashes.service, inputs, self.config.fingerprint())
+        first = self._planned(
+            made, ledger, hashes, min(canary.LOOKED_AT + len(made.doubtful), self.request.limit or 10**9)
+        )
+        waiting = {one.shape: list(one.candidates) for one in canary.choose(first, ledger.canaries(batch))}
+        while waiting and stop.cause is None:
+            leads = {shape: candidates.pop(0) for shape, candidates in waiting.items() if candidates}
+            waiting = {shape: candidates for shape, candidates in waiting.items() if shape in leads}
+            self.tried |= {lead.place for lead in leads.values()}
+            await delivery.run(leads.values(), is_last=False)
+            for shape, lead in leads.items():
+                if await self._is_kept(delivery, lead, stop):
+                    ledger.note_canaries(batch, [shape])
+                    del waiting[shape]
+
+    async def _is_kept(self, delivery: Delivery, lead: Planned, stop: Stop) -> bool:
+        """Tell whether a lead was created and is stored as it was sent; stop the run where it is not."""
+        outcome = self.outcomes.get(lead.place)
+        if outcome is None or outcome.status is not Status.CREATED or outcome.lead_id is None:
+            return False
+        shown = None
+        if self.offers_lookup:
+            shown = await delivery.settler.show(lead.lead.campaign_id, lead.lead.primary.phone, outcome.lead_id)
+        shown = shown or self.shown.get(lead.place)
+        found = canary.differences(lead.lead, shown) if shown else []
+        if found:
+            row = self.works[lead.place[0]].table.places["row"][lead.lead.primary.index]
+            stop.now(
+                f"the first leads were read back, and the server did not keep what was sent (row {row}, lead {outcome.lead_id}): "
+                f"{'; '.join(found)}. Check the names of the variables in the config against the campaign's assistant, then "
+                "run this again; or send all the same with --no-canary"
+            )
+        return not found
+
+    def _report(self, planned: Planned, outcome: Outcome, created: Created | None) -> None:
         self.outcomes[planned.place] = self._placed(planned, outcome)
+        if created is not None and planned.place in self.tried:
+            self.shown[planned.place] = created
         self.screen.step(outcome)
 
     def _placed(self, lead: Planned, outcome: Outcome) -> Outcome:
         """Name the user's column, and of a contact the row, where the server refused a field."""
         if outcome.field is None:
             return outcome
-        from dataclasses import replace
-
         work = self.works[lead.place[0]]
         columns = work.mapped.field_columns or {}
         parts = outcome.field.split(".")
@@ -348,7 +453,7 @@ class _Session:
                     "Stopping: leads in flight are finished, no new one is taken. Press again to leave at once."
                 )
 
-    def _sent(self, made: Plan, ledger: Ledger, stop: Stop, *, total: int) -> Sent:
+    def _sent(self, made: Plan, ledger: Ledger, stop: Stop) -> Sent:
         statuses: set[ExitStatus] = set()
         if stop.signal is not None:
             statuses.add(_SIGNALS[signal.Signals(stop.signal)])
@@ -359,11 +464,12 @@ class _Session:
             otherwise = _limited(self.run_id, self.request.limit)
         return Sent(
             plan=made,
-            outcomes=made.outcomes | self.outcomes,
+            outcomes=made.outcomes | made.doubtful | self.outcomes,
             otherwise=otherwise,
             ledger=ledger,
             statuses=statuses,
             cause=stop.cause,
+            guarantee=self.guarantee,
             leads_sent=sum(outcome.status is not Status.NOT_SENT for outcome in self.outcomes.values()),
             seconds=self.seconds,
             held_open=self.held_open,

@@ -19,6 +19,7 @@ phone: {column: Phone, region: US}
 variables:
   customer_name: "{First} {Last}"
   email: {column: E-mail, type: email}
+delivery: {settle_window: 1s}
 """
 HEAD = "First,Last,Phone,E-mail\n"
 FAST = ("--rate", "500/s", "--yes")

@@ -1,0 +1,86 @@
+"""The one place in the pace that all requests of a run share, and the word that stops it.
+
+`pace` does the arithmetic; here it meets the clock, the tasks that wait, and the stop.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from importer.answers import RateHeaders
+from importer.api import Answer
+from importer.pace import Pacer
+
+
+@dataclass(slots=True)
+class Stop:
+    """Why no further lead is taken; empty while the run goes on."""
+
+    cause: str | None = None
+    signal: int | None = None
+    event: anyio.Event = field(default_factory=anyio.Event)
+
+    def now(self, cause: str, signal: int | None = None) -> None:
+        """Take no further lead. The first cause stays."""
+        if self.cause is None:
+            self.cause, self.signal = cause, signal
+        self.event.set()
+
+
+class Gate:
+    """The one place in the pace that all requests share: creates, look-ups and deletes."""
+
+    def __init__(self, pacer: Pacer, stop: Stop, announce: Callable[[str], None]) -> None:
+        self._pacer = pacer
+        self._stop = stop
+        self._announce = announce
+        self._line = anyio.Lock()
+        self.waited = 0.0
+
+    async def may_go(self) -> bool:
+        """Wait for the next place; False when a stop came first."""
+        return self._stop.cause is None and await self._take(self._stop.event)
+
+    async def wait(self) -> None:
+        """Wait for the next place, stop or not: what is in flight is finished."""
+        await self._take(None)
+
+    async def _take(self, stop: anyio.Event | None) -> bool:
+        now = time.monotonic()
+        if not self._line.statistics().tasks_waiting and not self._line.locked() and self._pacer.delay(now) <= 0:
+            self._pacer.take(now)
+            return True
+        async with self._line:
+            began = time.monotonic()
+            while stop is None or not stop.is_set():
+                now = time.monotonic()
+                delay = self._pacer.delay(now)
+                if delay <= 0:
+                    self._pacer.take(now)
+                    self.waited += now - began
+                    return True
+                with anyio.move_on_after(min(delay, 60.0)):
+                    await (stop.wait() if stop is not None else anyio.sleep(delay))
+        return False
+
+    def listen(self, answer: Answer) -> None:
+        """Let the pace hear what an answer to a create says of the limit."""
+        verdict, limits = answer.verdict, answer.limits or RateHeaders(None, None, None)
+        self.hear(verdict.http_status or 0, limits, verdict.retry_after, answer.seconds)
+
+    def hear(self, status: int, limits: RateHeaders, retry_after: float | None, seconds: float) -> None:
+        """Let the pace hear any answer: status, limits, the seconds that it asks to wait, and that it took."""
+        now = time.monotonic()
+        self._pacer.answered(
+            now,
+            status=status,
+            limit=limits.limit,
+            remaining=limits.remaining,
+            reset_in=limits.reset - time.time() if limits.reset is not None else None,
+            retry_after=retry_after,
+            sent_at=now - seconds,
+        )
+        if notice := self._pacer.notice:
+            self._announce(notice)
