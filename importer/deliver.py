@@ -69,6 +69,8 @@ class Planned:
     identity: bytes
     doubt: Doubt | None = None
     force: bool = False
+    is_new: bool = False
+    """Whether the ledger has never had it."""
 
 
 class Report(Protocol):
@@ -148,6 +150,7 @@ class Delivery:
         self._busy: dict[tuple[int, str], deque[_Turn]] = {}
         self._changed = anyio.Event()
         self._ids: set[str] = set()
+        self._has_past = ledger.has_created()
         #: Attempts that had no provable answer, in all and running.
         self.doubted = 0
         self._running = 0
@@ -281,7 +284,14 @@ class Delivery:
     async def _attempt(self, turn: _Turn, body: bytes) -> Verdict:
         """Make one request. Its intent is durable before; its outcome is handed over also where the task is cancelled."""
         planned = turn.planned
-        await self._ledger.intend(planned.identity, turn.lead, body, hashes=self._hashes, run_id=self._run_id)
+        await self._ledger.intend(
+            planned.identity,
+            turn.lead,
+            body,
+            hashes=self._hashes,
+            run_id=self._run_id,
+            is_new=planned.is_new and not turn.attempts,
+        )
         intended_at, verdict = time.time(), _CUT_OFF
         turn.attempts += 1
         try:
@@ -326,7 +336,7 @@ class Delivery:
 
     def _knows(self, lead_id: str) -> bool:
         """Tell whether a lead of the server's is one that we created, this run's included."""
-        return lead_id in self._ids or self._ledger.has_lead_id(self._hashes.service, lead_id)
+        return lead_id in self._ids or (self._has_past and self._ledger.has_lead_id(self._hashes.service, lead_id))
 
     def _record(self, turn: _Turn, outcome: Outcome) -> None:
         self._ledger.finish(turn.planned.identity, outcome)

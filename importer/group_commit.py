@@ -1,6 +1,8 @@
-"""Many writes, one commit: a thread that makes whatever waits durable together, again and again.
+"""Many writes, one commit: whatever waits by the time the disk is free is made durable together.
 
-It knows SQLite and threads, and nothing of what is written. A write is a list of statements that hold together.
+It knows SQLite and event loops, and nothing of what is written. Statements run in the loop's thread and only `COMMIT`
+waits for the disk in a thread of its own: SQLite lets go of the GIL at every statement, and a second thread that runs
+them gets it back late while the loop is busy (measured: a third of the leads per second).
 """
 
 import asyncio
@@ -8,26 +10,29 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-#: Statements with their values, done all or not at all.
-Write = list[tuple[str, Sequence[Any]]]
-
-#: Writes in one commit at most: bounds what one failed commit does over again.
+#: Writes in one commit at most: bounds what one failed commit does over again, and how long the loop is held up.
 _MOST_AT_ONCE = 1000
 
 
+class Write(NamedTuple):
+    """Statements with their values, done all or not at all. Writes about the same `key` are done in their order."""
+
+    key: bytes
+    statements: list[tuple[str, Sequence[Any]]]
+
+
 class _Waiting(NamedTuple):
-    """A write, and who waits for the disk in an event loop; None: nobody."""
+    """A write, and who waits for the disk; None: nobody."""
 
     write: Write
-    loop: asyncio.AbstractEventLoop | None
     done: "asyncio.Future[None] | None"
 
 
 class GroupCommit:
-    """The one writer of a database. Writes are done in the order in which they were handed over.
+    """The one writer of a database. Each commit holds all that was handed over before it.
 
     The first write that fails with nobody waiting for it is kept in `failure`; from then on nothing more is written,
     and everybody who waits is told, so that no caller goes on as if the disk had it.
@@ -36,102 +41,140 @@ class GroupCommit:
     def __init__(self, connect: Callable[[], sqlite3.Connection], failed: Callable[[sqlite3.Error], Exception]) -> None:
         self._connect = connect
         self._failed = failed
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._db: sqlite3.Connection | None = None
+        self._pending: list[_Waiting] = []
+        self._is_under_way = False
+        self._begun: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Waiting]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.failure: sqlite3.Error | None = None
 
     def put(self, write: Write) -> None:
-        """Hand a write over and go on: it is durable before any later write is."""
-        self._start()
-        self._queue.put(_Waiting(write, None, None))
+        """Hand a write over and go on: no later commit is without it. For use in an event loop."""
+        self._add(_Waiting(write, None))
 
     async def wait(self, write: Write) -> None:
         """Hand a write over and return when the disk has it. Raises what `failed` makes of the database's error."""
-        self._start()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Waiting(write, loop, done))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._add(_Waiting(write, done))
         await done
 
     def close(self) -> None:
-        """Write what waits, and end the thread; safe to repeat."""
+        """Write what waits and end; safe to repeat. For use when no loop runs any more."""
         if self._thread is not None:
-            self._queue.put(None)
+            self._begun.put(None)
             self._thread.join()
             self._thread = None
+        if self._pending and self.failure is None:
+            self._alone([self._pending.pop(0) for _ in list(self._pending)])
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+
+    def _add(self, waiting: _Waiting) -> None:
+        self._pending.append(waiting)
+        if not self._is_under_way:
+            self._is_under_way = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._begin, loop)
+
+    # One commit: begun in the loop, waited for in the thread, ended in the loop.
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+        if self.failure is None and self._written(batch):
+            self._start()
+            self._begun.put((loop, batch))
+        else:
+            self._end(loop, batch, self._alone(batch))
+
+    def _written(self, batch: list[_Waiting]) -> bool:
+        """Begin a transaction and write a batch into it; False where that fails, and nothing of it is kept."""
+        try:
+            self._opened().execute("BEGIN IMMEDIATE")
+            for statement, values in _grouped(batch):
+                self._opened().executemany(statement, values)
+        except sqlite3.Error:
+            self._roll_back()
+            return False
+        return True
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+            self._thread = threading.Thread(target=self._commit_what_is_begun, name="ledger", daemon=True)
             self._thread.start()
 
-    def _run(self) -> None:
-        ended = False
-        with ExitStack() as opened:
+    def _commit_what_is_begun(self) -> None:
+        while (begun := self._begun.get()) is not None:
+            loop, batch = begun
             try:
-                db = opened.enter_context(closing(self._connect()))
-            except sqlite3.Error as error:
-                self.failure, db = error, None
-            while not ended:
-                batch, ended = self._batch()
-                self._commit(db, batch)
+                self._opened().execute("COMMIT")
+                told: list[sqlite3.Error | None] | None = [None] * len(batch)
+            except sqlite3.Error:
+                self._roll_back()
+                told = None
+            with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                loop.call_soon_threadsafe(self._committed, loop, batch, told)
 
-    def _batch(self) -> tuple[list[_Waiting], bool]:
-        """Wait for a write, and take what else waits by then; the flag says that the end was asked for."""
-        batch: list[_Waiting] = []
-        while len(batch) < _MOST_AT_ONCE:
-            try:
-                waiting = self._queue.get() if not batch else self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if waiting is None:
-                return batch, True
-            batch.append(waiting)
-        return batch, False
+    def _committed(
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], told: list[sqlite3.Error | None] | None
+    ) -> None:
+        self._end(loop, batch, self._alone(batch) if told is None else told)
 
-    def _commit(self, db: sqlite3.Connection | None, batch: list[_Waiting]) -> None:
-        """Write a batch in one transaction; where that fails, each write by itself, so that one can't spoil the rest."""
-        if not batch:
-            return
-        if db is not None and self.failure is None and _try(db, [waiting.write for waiting in batch]) is None:
-            self._tell([(waiting, None) for waiting in batch])
-            return
-        self._tell([(waiting, self._alone(db, waiting)) for waiting in batch])
-
-    def _alone(self, db: sqlite3.Connection | None, waiting: _Waiting) -> sqlite3.Error | None:
-        if db is None or self.failure is not None:
-            return self.failure
-        error = _try(db, [waiting.write])
-        if error is not None and waiting.done is None:
-            self.failure = error
-        return error
-
-    def _tell(self, written: list[tuple[_Waiting, sqlite3.Error | None]]) -> None:
-        """Wake everybody who waits, with one call into each loop."""
-        for loop in {waiting.loop for waiting, _ in written if waiting.loop is not None}:
-            told = [(waiting.done, error) for waiting, error in written if waiting.loop is loop and waiting.done]
-            with suppress(RuntimeError):  # the loop is gone: nobody waits any more, and the disk has it
-                loop.call_soon_threadsafe(self._wake, told)
-
-    def _wake(self, told: "list[tuple[asyncio.Future[None], sqlite3.Error | None]]") -> None:
-        for done, error in told:
-            if done.done():
+    def _end(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], told: list[sqlite3.Error | None]) -> None:
+        """Wake everybody who waited, and begin the next commit."""
+        for (_, done), error in zip(batch, told, strict=True):
+            if done is None or done.done():
                 continue
             if error is None:
                 done.set_result(None)
             else:
                 done.set_exception(self._failed(error))
+        if self._pending:
+            loop.call_soon(self._begin, loop)
+        else:
+            self._is_under_way = False
+
+    # Where a commit fails: each write by itself, so that one can't spoil the rest.
+
+    def _alone(self, batch: list[_Waiting]) -> list[sqlite3.Error | None]:
+        return [self._one(waiting) for waiting in batch]
+
+    def _one(self, waiting: _Waiting) -> sqlite3.Error | None:
+        if self.failure is not None:
+            return self.failure
+        try:
+            self._opened().execute("BEGIN IMMEDIATE")
+            for statement, values in waiting.write.statements:
+                self._opened().execute(statement, values)
+            self._opened().execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            if waiting.done is None:
+                self.failure = error
+            return error
+        return None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = self._connect()
+        return self._db
+
+    def _roll_back(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
 
 
-def _try(db: sqlite3.Connection, writes: list[Write]) -> sqlite3.Error | None:
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        for write in writes:
-            for sql, values in write:
-                db.execute(sql, values)
-        db.execute("COMMIT")
-    except sqlite3.Error as error:
-        with suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        return error
-    return None
+def _grouped(batch: list[_Waiting]) -> list[tuple[str, list[Sequence[Any]]]]:
+    """Put alike statements together, to be run as one; those about one key stay in their order."""
+    groups: list[dict[str, list[Sequence[Any]]]] = [{}]
+    seen: set[bytes] = set()
+    for (key, statements), _ in batch:
+        if key in seen:
+            groups.append({})
+            seen.clear()
+        seen.add(key)
+        for statement, values in statements:
+            groups[-1].setdefault(statement, []).append(values)
+    return [item for group in groups for item in group.items()]

@@ -301,6 +301,10 @@ class Ledger:
         query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting', 'deleted')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
+    def has_created(self) -> bool:
+        """Tell whether any lead of any service was ever created."""
+        return self._db.execute("SELECT 1 FROM leads WHERE lead_id IS NOT NULL LIMIT 1").fetchone() is not None
+
     def outcomes(self, identities: Sequence[bytes], run_id: str) -> dict[bytes, list[Outcome]]:
         """Return the outcomes of leads up to and with a run, oldest first; leads without any are left out."""
         found: dict[bytes, list[Outcome]] = {}
@@ -491,14 +495,17 @@ class Ledger:
 
     # What happens for every lead: many in one commit.
 
-    async def intend(self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str) -> None:
+    async def intend(
+        self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, is_new: bool = False
+    ) -> None:
         """Make it durable that this lead is about to be sent. Raises `Stopped` where it can't be; then don't send.
 
-        Of a lead in doubt the time of its first attempt stays: what that may have created is no older.
+        Of a lead in doubt the time of its first attempt stays: what that may have created is no older. `is_new` spares
+        looking for an earlier attempt of it, where the ledger is known to have none.
         """
         if self._writes.failure is not None:
             raise self._unwritable(self._writes.failure)
-        await self._writes.wait(_intent(identity, lead, payload, hashes=hashes, run_id=run_id))
+        await self._writes.wait(_intent(identity, lead, payload, hashes=hashes, run_id=run_id, is_new=is_new))
 
     def finish(self, identity: bytes, outcome: Outcome) -> None:
         """Hand a lead's outcome over; its number and payload are erased with it unless it stays open.
@@ -511,7 +518,7 @@ class Ledger:
 
     async def flush(self) -> None:
         """Return when everything handed over is durable. Raises `Stopped` where it can't be."""
-        await self._writes.wait([])
+        await self._writes.wait(Write(b"", []))
 
     def deleting(self, identity: bytes) -> None:
         """Make it durable that a delete of a created lead is about to be asked for."""
@@ -536,73 +543,48 @@ class Ledger:
         )
 
 
-def _intent(identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str) -> Write:
+_INTENT = (
+    "INSERT INTO leads (identity, service, campaign, state, run_id, attempts, payload_hash, number, payload, intended_at)"
+    " VALUES (?, ?, ?, 'sending', ?, 1, ?, ?, ?, ?)"
+    " ON CONFLICT (identity) DO UPDATE SET state = 'sending', run_id = excluded.run_id, attempts = attempts + 1,"
+    " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
+    " intended_at = CASE leads.state WHEN 'doubtful' THEN leads.intended_at ELSE excluded.intended_at END"
+)
+_FORGET_MEMBERS = "DELETE FROM members WHERE identity = ?"
+_MEMBER = "INSERT OR REPLACE INTO members (identity, position, number, variables) VALUES (?, ?, ?, ?)"
+_STANDING = "UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ? WHERE identity = ?"
+_STANDING_ERASED = "UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ?, number = NULL, payload = NULL WHERE identity = ?"
+_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CONTACT_ID = "UPDATE members SET contact_id = ? WHERE identity = ? AND position = ?"
+
+
+def _intent(identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, is_new: bool) -> Write:
     people = (lead.primary, *lead.contacts)
-    write: Write = [
-        (
-            "INSERT INTO leads (identity, service, campaign, state, run_id, attempts, payload_hash, number, payload, intended_at)"
-            " VALUES (?, ?, ?, 'sending', ?, 1, ?, ?, ?, ?)"
-            " ON CONFLICT (identity) DO UPDATE SET state = 'sending', run_id = excluded.run_id, attempts = attempts + 1,"
-            " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
-            " intended_at = CASE leads.state WHEN 'doubtful' THEN leads.intended_at ELSE excluded.intended_at END",
-            (
-                identity,
-                hashes.service,
-                lead.campaign_id,
-                run_id,
-                hashes.payload(payload),
-                lead.primary.phone,
-                payload,
-                time.time(),
-            ),
-        ),
-        ("DELETE FROM members WHERE identity = ? AND position >= ?", (identity, len(people))),
-    ]
-    write += [
-        (
-            "INSERT OR REPLACE INTO members (identity, position, number, variables) VALUES (?, ?, ?, ?)",
-            (
-                identity,
-                position,
-                hashes.number(lead.campaign_id, person.phone),
-                json.dumps(hashes.values(person.variables)),
-            ),
-        )
-        for position, person in enumerate(people)
-    ]
-    return write
+    told = (lead.campaign_id, run_id, hashes.payload(payload), lead.primary.phone, payload, time.time())
+    statements: list[tuple[str, Sequence[Any]]] = [(_INTENT, (identity, hashes.service, *told))]
+    if not is_new:
+        statements.append((_FORGET_MEMBERS, (identity,)))
+    for position, person in enumerate(people):
+        number = hashes.number(lead.campaign_id, person.phone)
+        values = orjson.dumps(hashes.values(person.variables)).decode()
+        statements.append((_MEMBER, (identity, position, number, values)))
+    return Write(identity, statements)
 
 
 def _finish(identity: bytes, outcome: Outcome, state: str) -> Write:
-    erase = "" if state in ("doubtful", "unknown") else ", number = NULL, payload = NULL"
+    standing = _STANDING if state in ("doubtful", "unknown") else _STANDING_ERASED
     finished = (outcome.finished_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-    attempts = max(outcome.attempts, 1)
-    write: Write = [
-        (
-            f"UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ?{erase} WHERE identity = ?",  # noqa: S608 - one of two constants
-            (state, outcome.run_id, attempts, outcome.lead_id if state == "created" else None, identity),
-        ),
-        (
-            "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                identity,
-                outcome.run_id,
-                outcome.status.value,
-                finished,
-                attempts,
-                outcome.lead_id,
-                outcome.code,
-                outcome.message,
-                outcome.field,
-                outcome.http_status,
-            ),
-        ),
+    run_id, attempts, lead_id = outcome.run_id, max(outcome.attempts, 1), outcome.lead_id
+    why = (outcome.code, outcome.message, outcome.field, outcome.http_status)
+    statements: list[tuple[str, Sequence[Any]]] = [
+        (standing, (state, run_id, attempts, lead_id if state == "created" else None, identity)),
+        (_OUTCOME, (identity, run_id, outcome.status.value, finished, attempts, lead_id, *why)),
     ]
-    write += [
-        ("UPDATE members SET contact_id = ? WHERE identity = ? AND position = ?", (contact_id, identity, position))
+    statements += [
+        (_CONTACT_ID, (contact_id, identity, position))
         for position, contact_id in enumerate(outcome.contact_ids, start=1)
     ]
-    return write
+    return Write(identity, statements)
 
 
 def _run(*row: Any) -> Run:

@@ -61,6 +61,8 @@ class Plan:
     """Of leads to be sent: those with an earlier attempt in doubt, and what they carry until it is settled."""
     forced: set[Place] = field(default_factory=set)
     """Of those, the ones that are sent even where nothing is proven (`--include unknown`)."""
+    known: set[Place] = field(default_factory=set)
+    """Of leads to be sent: those that the ledger has had before."""
     occurrences: dict[Place, int] = field(default_factory=dict)
     """Which of several leads alike to the letter it is, where not the first."""
     noted: list[tuple[bytes, str, int, int]] = field(default_factory=list)
@@ -167,10 +169,12 @@ class _Judge:
                 made.outcomes[number, place] = self._as_the_cells_say(lead)
             else:
                 made.to_send.append((number, place))
-                self._note_doubt(number, place, lead, known, made)
+                self._note_past(number, place, lead, known, made)
 
-    def _note_doubt(self, number: int, place: int, lead: Lead, known: dict[bytes, list[Known]], made: Plan) -> None:
+    def _note_past(self, number: int, place: int, lead: Lead, known: dict[bytes, list[Known]], made: Plan) -> None:
         own = self._own(lead, known) if known else []
+        if own:
+            made.known.add((number, place))
         if not own or own[0].state not in _IN_DOUBT:
             return
         if own[0].state == "unknown":
@@ -337,4 +341,4 @@ def _planned(
         for name, lead in work.grouped.build(names, allow_duplicate=allow_duplicate, source=work.source):
             occurrence = made.occurrences.get((number, name), 1)
             told = lead if occurrence == 1 else replace(lead, allow_duplicate=True, occurrence=occurrence)
-            yield Planned((number, name), told, hashes.identity(told))
+            yield Planned((number, name), told, hashes.identity(told), is_new=(number, name) not in made.known)
