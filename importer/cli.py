@@ -284,6 +284,16 @@ def sandbox(
             show_default=False,
         ),
     ] = None,
+    lookup_faults: Annotated[
+        float,
+        typer.Option(
+            "--lookup-faults",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of look-ups that go wrong, in the same kinds.",
+        ),
+    ] = 0.0,
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults repeatable.")] = None,
     no_lookup: Annotated[bool, typer.Option("--no-lookup", help="Don't offer the look-up of leads.")] = False,
 ) -> None:
@@ -314,6 +324,7 @@ def sandbox(
             latency=latency,
             fault_rate=faults,
             faults=dict.fromkeys(fault or (), 1.0),
+            lookup_fault_rate=lookup_faults,
             seed=seed,
             lookup=not no_lookup,
         )

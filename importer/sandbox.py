@@ -8,7 +8,8 @@ It serves what create-lead.txt and api.md say, strictly, on loopback only and in
 Numbers whose last four digits are in `MAGIC` are refused, as a lead's and as a contact's, so that refusals can be
 rehearsed: 0066 refuses the e-mail, 0067 the number, 0068 says that the balance is spent. `FAULTS` has what can go
 wrong on the way. Outside the API, for judges in other processes and with no key: `GET /sandbox/memory` shows
-everything, `POST /sandbox/lead/{id}` changes the `status` or `variables` of a lead or contact.
+everything, `GET /sandbox/counts` the same without the leads, `POST /sandbox/lead/{id}` changes the `status` or
+`variables` of a lead or contact.
 """
 
 import asyncio
@@ -84,6 +85,10 @@ class Options:
     """The part of `POST /user/lead` that is hit; None: all where `faults` names any, else none."""
     faults: Mapping[str, float] = field(default_factory=dict)
     """Kinds of `FAULTS` and their shares among the hits; empty: all kinds alike."""
+    fault_at: Mapping[int, str] = field(default_factory=dict)
+    """Which creates, counted from 1, are hit by which kind, whatever the rate; a rate of their own hits the others."""
+    lookup_fault_rate: float = 0.0
+    """The part of `GET /user/leads` that is hit, by the same kinds."""
     seed: int | None = None
     magic: bool = True
     """Whether `MAGIC` numbers are refused; a load test with counted-up numbers wants False."""
@@ -104,12 +109,13 @@ class Options:
     """A variable whose text the server cuts without a word, and to how many characters."""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(self.faults.keys() - FAULTS.keys()):
+        if unknown := sorted({*self.faults, *self.fault_at.values()} - FAULTS.keys()):
             raise Refused(f"Sandbox: there is no fault {unknown[0]!r}. There are: {', '.join(FAULTS)}.")
         if any(share < 0 for share in self.faults.values()) or (self.faults and not any(self.faults.values())):
             raise Refused(f"Sandbox: the faults' shares are {dict(self.faults)}; none may be negative, nor all 0.")
-        if not 0 <= self.hit_rate <= 1:
-            raise Refused(f"Sandbox: the fault rate is {self.fault_rate}; it is a part of all, from 0 to 1.")
+        for rate in (self.hit_rate, self.lookup_fault_rate):
+            if not 0 <= rate <= 1:
+                raise Refused(f"Sandbox: the fault rate is {rate}; it is a part of all, from 0 to 1.")
         if any(limit is not None and limit < 1 for limit in (self.per_second, self.per_minute)):
             raise Refused("Sandbox: a limit must let at least 1 request through.")
 
@@ -263,6 +269,7 @@ class _Memory:
         self.refused_duplicates = 0
         self.deleted: list[int] = []
         self.faults: Counter[str] = Counter()
+        self.lookup_faults: Counter[str] = Counter()
         self.answers: Counter[int] = Counter()
         """Whole answers of the API by status."""
         self._last_id = 1000
@@ -307,8 +314,12 @@ class _Memory:
 
     def shown(self) -> dict[str, Any]:
         """Return everything a judge may ask for."""
-        names = ("instance", "deleted", "posts", "refused_duplicates", "faults", "answers")
-        return {name: getattr(self, name) for name in names} | {"leads": self.judged()}
+        return self.counts() | {"deleted": self.deleted, "leads": self.judged()}
+
+    def counts(self) -> dict[str, Any]:
+        """Return what is cheap to ask for again and again."""
+        names = ("instance", "posts", "refused_duplicates", "faults", "lookup_faults", "answers")
+        return {name: getattr(self, name) for name in names}
 
     def _new_id(self) -> int:
         self._last_id += 1
@@ -349,6 +360,8 @@ class _App:
         self.options = options
         self._limits = _Limits(options)
         self._random = random.Random(options.seed)  # noqa: S311 - faults, not secrets
+        #: Of its own, so that look-ups don't change which creates are hit.
+        self._lookup_random = random.Random(options.seed)  # noqa: S311 - faults, not secrets
         self._faults = dict(options.faults) or dict.fromkeys(FAULTS, 1.0)
         self._campaigns = {campaign["id"]: campaign for campaign in options.campaigns}
         self._routes: dict[str, dict[str, Callable[[_Request], _Reply]]] = {
@@ -426,9 +439,10 @@ class _App:
     def _create(self, request: _Request) -> _Reply:
         memory = self.memory
         memory.posts += 1
-        kind = self._draw_fault()
+        kind = self._draw_fault(self._random, self.options.hit_rate)
+        kind = self.options.fault_at.get(memory.posts, kind)
         if kind is not None and not FAULTS[kind].stored:
-            return self._faulty(kind, _ERROR)
+            return self._faulty(kind, _ERROR, memory.faults)
         try:
             asked = orjson.loads(request.body)
         except orjson.JSONDecodeError:
@@ -443,19 +457,24 @@ class _App:
             return _invalid(taken, "The lead already exists in this campaign.")
         answer = {"message": "Lead created successfully", "data": self._shown(memory.store(asked))}
         reply = _json(200, [answer] if self.options.wrap_list else answer)
-        return reply if kind is None else self._faulty(kind, reply)
+        return reply if kind is None else self._faulty(kind, reply, memory.faults)
 
-    def _draw_fault(self) -> str | None:
-        if self._random.random() >= self.options.hit_rate:
+    def _draw_fault(self, chance: random.Random, rate: float) -> str | None:
+        if chance.random() >= rate:
             return None
-        return self._random.choices(list(self._faults), list(self._faults.values()))[0]
+        return chance.choices(list(self._faults), list(self._faults.values()))[0]
 
-    def _faulty(self, kind: str, reply: _Reply) -> _Reply:
-        self.memory.faults[kind] += 1
+    def _faulty(self, kind: str, reply: _Reply, counted: Counter[str]) -> _Reply:
+        counted[kind] += 1
         what = FAULTS[kind].what
         return what if isinstance(what, _Reply) else replace(reply, act=what)
 
     def _look_up(self, request: _Request) -> _Reply:
+        kind = self._draw_fault(self._lookup_random, self.options.lookup_fault_rate)
+        reply = self._found(request)
+        return reply if kind is None else self._faulty(kind, reply, self.memory.lookup_faults)
+
+    def _found(self, request: _Request) -> _Reply:
         leads: Iterable[_Lead] = reversed(self.memory.leads.values())
         if not self.options.filters:
             return _json(200, [self._shown(lead) for lead in leads])
@@ -514,6 +533,8 @@ class _App:
     def _beside(self, request: _Request) -> _Reply:
         if request.path == "/sandbox/memory" and request.method == "GET":
             return _json(200, self.memory.shown())
+        if request.path == "/sandbox/counts" and request.method == "GET":
+            return _json(200, self.memory.counts())
         if request.path.startswith("/sandbox/lead/") and request.method == "POST":
             return self._change(request)
         return _html(200, "Log in") if request.path == "/login" else _html(404, "Not found")

@@ -563,10 +563,35 @@ def test_a_fault_that_stores_first_never_strikes_what_was_refused() -> None:
         assert memory(box)["faults"] == {"500": 1}
 
 
+def test_chosen_creates_are_hit_by_chosen_faults() -> None:
+    with Sandbox(Options(fault_at={1: "500_before", 3: "502"})) as box:
+        found = [post(box, asked(f"+491511234567{number}")).status_code for number in range(4)]
+        assert found == [500, 200, 502, 200]
+        assert memory(box)["faults"] == {"500_before": 1, "502": 1}
+
+
+def test_look_ups_are_hit_at_a_rate_of_their_own_and_leave_the_creates_as_they_are() -> None:
+    def seen(lookups: int) -> tuple[list[int], int]:
+        options = Options(fault_rate=0.3, faults={"500": 1.0}, lookup_fault_rate=0.5, seed=3, magic=False)
+        with Sandbox(options) as box, httpx.Client(base_url=box.url, headers=KEY) as client:
+            hit = sum(client.get("/user/leads").status_code == 500 for _ in range(lookups))
+            creates = [client.post("/user/lead", json=asked(f"+49151{n:08}")).status_code for n in range(60)]
+            assert memory(box)["lookup_faults"] == ({"500": hit} if hit else {})
+            assert memory(box)["faults"] == {"500": creates.count(500)}
+            return creates, hit
+
+    (creates, hit), (undisturbed, none) = seen(60), seen(0)
+    assert 15 < hit < 45
+    assert none == 0
+    assert creates == undisturbed
+
+
 def test_options_that_make_no_sense_are_refused_with_what_would_be_right() -> None:
-    with pytest.raises(Refused, match=r"no fault 'hnag'\. There are: hang, "):
-        Options(faults={"hnag": 1.0})
-    for wrong in ({"fault_rate": 1.5}, {"faults": {"hang": -1.0}}, {"faults": {"hang": 0.0}}, {"per_second": 0}):
+    for unknown in ({"faults": {"hnag": 1.0}}, {"fault_at": {1: "hnag"}}):
+        with pytest.raises(Refused, match=r"no fault 'hnag'\. There are: hang, "):
+            Options(**unknown)
+    rates = ({"fault_rate": 1.5}, {"lookup_fault_rate": -0.1}, {"faults": {"hang": -1.0}}, {"faults": {"hang": 0.0}})
+    for wrong in (*rates, {"per_second": 0}):
         with pytest.raises(Refused):
             Options(**wrong)
 
@@ -589,6 +614,8 @@ def test_a_judge_sees_what_is_stored_and_counted() -> None:
             "contacts": [{**person, "variables": {"b": "x"}, "status": "created"}], "allow_dupplicate": True,
         }  # fmt: skip
         assert (seen["posts"], seen["answers"], seen["faults"]) == (1, {"200": 1}, {})
+        counts = HTTP.get(box.url.removesuffix("/api") + "/sandbox/counts").json()
+        assert counts == {name: value for name, value in seen.items() if name not in ("leads", "deleted")}
 
 
 def test_a_judge_can_change_a_lead_and_a_contact() -> None:
