@@ -46,11 +46,11 @@ def choose(leads: Iterable[Planned], done: Collection[str]) -> list[Canary]:
     """Return candidates for each shape that is not `done` and that the first leads show; none is in two shapes."""
     first = list(islice((lead for lead in leads if lead.doubt is None), LOOKED_AT))
     fullest = sorted(first, key=lambda planned: -_fullness(planned.lead))
-    ordered = {shape: [lead for lead in first if has(lead.lead)] for shape, has in _SHAPES.items()}
-    ordered[_FULLEST] = fullest
+    fitting_by_shape = {shape: [lead for lead in first if has(lead.lead)] for shape, has in _SHAPES.items()}
+    fitting_by_shape[_FULLEST] = fullest[:_CANDIDATES]
     taken: set[bytes] = set()
     chosen = []
-    for shape, fitting in ordered.items():
+    for shape, fitting in sorted(fitting_by_shape.items(), key=lambda item: len(item[1])):  # the rarest chooses first
         candidates = [lead for lead in fitting if lead.identity not in taken][:_CANDIDATES]
         if shape not in done and candidates:
             taken |= {lead.identity for lead in candidates}

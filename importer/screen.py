@@ -32,7 +32,7 @@ _MEANINGS = {
     Status.INVALID: "failed our checks; put them right and use retry",
     Status.REJECTED: "refused by the server; put them right and use retry",
     Status.FAILED: "could not be delivered, surely not created; use retry",
-    Status.UNKNOWN: "may or may not have been created; never sent again by itself",
+    Status.UNKNOWN: "may or may not have been created; never sent again before it is looked up",
     Status.NOT_SENT: "the run ended before their turn; run again",
 }
 

@@ -1,0 +1,220 @@
+"""What is in doubt is settled, never guessed: by the real command against a server that loses answers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from conftest import Desk, memory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from importer.clock import ServerClock
+from importer.records import Created, Lead, Person
+from importer.sandbox import Sandbox
+from importer.settle import Found, as_texts, holds_what_was_sent, pauses, whose
+
+CONFIG = """\
+campaign_id: 7
+phone: {{column: Phone, region: US}}
+variables: {{customer_name: Name}}
+secondary_contacts: {{group_by: Account}}
+allow_duplicate: {allow}
+delivery: {{settle_window: 1s, timeout: 1s, canary: false}}
+"""
+FAST = ("--rate", "500/s", "--yes", "--concurrency", "4")
+ROWS = [("A", "Ada", "+12125550100"), ("A", "Abe", "+12125550101"), ("B", "Bea", "+12125550102")]
+
+
+def desk_with(folder: Path, box: Sandbox, *, allow: bool = False, rows: list[tuple[str, str, str]] = ROWS) -> Desk:
+    desk = Desk(folder, box.url)
+    desk.write("a.csv", "Account,Name,Phone\n" + "".join(",".join(row) + "\n" for row in rows))
+    desk.write("c.yaml", CONFIG.format(allow=str(allow).lower()))
+    return desk
+
+
+def run(desk: Desk, *more: str, status: int = 0) -> list[dict[str, str]]:
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST, *more)
+    assert ended.status == status, ended.err
+    return desk.rows("a.results.csv")
+
+
+def created_once(box: Sandbox) -> dict[str, Any]:
+    """Return the leads by number; each stands there once."""
+    leads = memory(box)["leads"]
+    numbers = [lead["phone_number"] for lead in leads]
+    assert len(set(numbers)) == len(numbers)
+    return {lead["phone_number"]: lead for lead in leads}
+
+
+@pytest.mark.parametrize("kind", ["hang", "reset", "cut_body", "500", "no_id", "garbage"])
+def test_a_lead_that_was_taken_without_an_answer_is_found_with_its_ids(
+    tmp_path: Path, serve: Callable[..., Sandbox], kind: str
+) -> None:
+    box = serve(fault_at={1: kind, 2: kind})
+    rows = run(desk_with(tmp_path, box))
+    leads = created_once(box)
+    assert [row["import_status"] for row in rows] == ["created"] * 3
+    assert rows[0]["import_lead_id"] == rows[1]["import_lead_id"] == str(leads["+12125550100"]["id"])
+    assert rows[1]["import_contact_id"] == str(leads["+12125550100"]["contacts"][0]["id"])
+    assert memory(box)["posts"] == 2
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_a_lead_that_was_not_taken_is_sent_again(tmp_path: Path, serve: Callable[..., Sandbox], allow: bool) -> None:
+    box = serve(fault_at={1: "reset_before", 2: "500_before"})
+    rows = run(desk_with(tmp_path, box, allow=allow, rows=[*ROWS, ("C", "Cid", "+12125550103")]))
+    assert [row["import_status"] for row in rows] == ["created"] * 4
+    assert created_once(box).keys() == {"+12125550100", "+12125550102", "+12125550103"}
+    assert memory(box)["posts"] == 5
+
+
+def test_with_duplicates_allowed_and_no_lead_of_ours_nothing_is_sent_again(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={1: "reset_before"})
+    desk = desk_with(tmp_path, box, allow=True, rows=ROWS[2:])
+    rows = run(desk, status=5)
+    assert [row["import_status"] for row in rows] == ["unknown"]
+    assert memory(box)["posts"] == 1
+    # The next night another lead shows that the look-up can be trusted.
+    desk.write("a.csv", (desk.folder / "a.csv").read_text() + "C,Cid,+12125550103\n")
+    assert [row["import_status"] for row in run(desk)] == ["created", "created"]
+    assert created_once(box).keys() == {"+12125550102", "+12125550103"}
+
+
+def test_without_a_look_up_the_servers_own_check_stands_guard(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
+    box = serve(fault_at={1: "reset", 2: "reset_before"}, lookup=False)
+    rows = run(desk_with(tmp_path, box))
+    created_once(box)
+    told = {(row["import_status"], row["import_error_code"]) for row in rows}
+    assert told == {("duplicate", "probably_ours"), ("created", "")}
+
+
+def test_without_a_look_up_and_with_duplicates_allowed_it_stays_unknown(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={1: "reset", 2: "reset_before"}, lookup=False)
+    desk = desk_with(tmp_path, box, allow=True)
+    assert {row["import_status"] for row in run(desk, status=5)} == {"unknown"}
+    assert {row["import_status"] for row in run(desk, status=5)} == {"unknown"}
+    assert memory(box)["posts"] == 2
+
+
+def test_an_old_server_that_ignores_the_filters_is_read_as_well(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
+    box = serve(fault_at={1: "reset", 2: "500_before"}, filters=False, created_at="bare")
+    assert [row["import_status"] for row in run(desk_with(tmp_path, box))] == ["created"] * 3
+    assert memory(box)["posts"] == 3
+
+
+def test_alike_leads_are_each_created_once_though_answers_are_lost(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={1: "reset", 2: "reset_before", 3: "cut_body"})
+    alike = [(f"{number}", "Ada", "+12125550100") for number in range(4)]
+    rows = run(desk_with(tmp_path, box, allow=True, rows=[*alike, ("x", "Bea", "+12125550101")]))
+    assert {row["import_status"] for row in rows} == {"created"}
+    assert len({row["import_lead_id"] for row in rows}) == len(memory(box)["leads"]) == 5
+
+
+def test_include_unknown_looks_before_it_sends(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
+    box = serve(fault_at={1: "reset", 2: "reset_before"}, lookup=False)
+    desk = desk_with(tmp_path, box, allow=True)
+    run(desk, status=5)
+    rows = run(desk, "--include", "unknown")
+    assert {row["import_status"] for row in rows} == {"created"}
+    assert memory(box)["posts"] == 4
+
+
+@pytest.mark.parametrize("status", [402, 500, 200])
+def test_breakers_stop_a_run_that_only_does_harm(tmp_path: Path, serve: Callable[..., Sandbox], status: int) -> None:
+    kinds = {402: {}, 500: {"500_before": 1.0}, 200: {"html_200": 1.0}}
+    box = serve(faults=kinds[status])
+    last = "0068" if status == 402 else "0100"
+    numbers = [f"+1212{exchange}{last}" for exchange in range(555, 655)]
+    desk = desk_with(tmp_path, box, rows=[(number, "Ada", number) for number in numbers])
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    rows = desk.rows("a.results.csv")
+    assert ended.status == 3, ended.err
+    assert memory(box)["posts"] < 20
+    assert sum(row["import_status"] == "not_sent" for row in rows) > 80
+    assert "Stopped early" in ended.err
+
+
+# Whose lead it is.
+
+SENT = Lead(Person("+12125550100", '{"name":"Ada","seats":17}', 0), 7, (Person("+12125550101", '{"name":"Abe"}', 1),))
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def shown(**more: Any) -> Created:
+    told: dict[str, Any] = {
+        "lead_id": "5",
+        "phone": "+1 212 555 0100",
+        "campaign_id": 7,
+        "variables": {"name": "Ada", "seats": 17},
+        "contacts": (Created("6", "12125550101", 7, {"name": "Abe"}, ()),),
+        "created_at": NOON.isoformat(),
+    }
+    return Created(**(told | more))
+
+
+def clock_at(now: datetime, *, ahead: float = 0.0, zone: int | None = None) -> ServerClock:
+    clock = ServerClock(zone)
+    for tenth in range(10):  # ten answers within a second tell the clock to a tenth
+        moment = now.timestamp() + tenth / 10
+        date = datetime.fromtimestamp(int(moment + ahead), UTC)
+        clock.hear(date, moment - 0.001, moment)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("lead", "expected"),
+    [
+        (shown(), Found.OURS),
+        (shown(variables={"name": "Ada", "seats": "17"}), Found.OURS),
+        (shown(variables={"name": "Ada"}), Found.UNCLEAR),
+        (shown(contacts=()), Found.OURS),
+        (shown(contacts=(Created("6", "+12125550199", 7, {}, ()),)), Found.UNCLEAR),
+        (shown(created_at=(NOON - timedelta(seconds=1)).isoformat()), Found.OTHERS),
+        (shown(created_at="2026-06-01 11:00:00"), Found.OURS),  # a bare time of an unknown zone says nothing
+        (shown(created_at=None), Found.OURS),
+    ],
+)
+def test_a_lead_is_ours_by_its_age_and_by_what_it_holds(lead: Created, expected: Found) -> None:
+    assert whose(lead, SENT, NOON.timestamp() + 0.4, clock_at(NOON), is_known=False) is expected
+    assert whose(lead, SENT, NOON.timestamp() + 0.4, clock_at(NOON), is_known=True) is Found.OTHERS
+
+
+@pytest.mark.parametrize("ahead", [-7200.0, -3.0, 0.0, 3.0, 7200.0])
+@pytest.mark.parametrize("zone", [-10800, 0, 19800])
+def test_age_is_by_the_servers_clock_and_zone(ahead: float, zone: int) -> None:
+    clock = clock_at(NOON, ahead=ahead)
+    mine = NOON + timedelta(seconds=ahead)
+    bare = (mine + timedelta(seconds=zone)).replace(tzinfo=None)
+    assert clock.was_before(bare, NOON.timestamp()) is None
+    clock.hear_created(bare, mine)
+    assert clock.was_before(bare, NOON.timestamp()) is False
+    assert clock.was_before(bare - timedelta(seconds=1), NOON.timestamp() + 0.05) is True
+
+
+@given(st.floats(0, 3600, allow_nan=False))
+def test_the_last_look_up_is_at_the_end_of_the_window(window: float) -> None:
+    waits = list(pauses(window))
+    assert sum(waits) == pytest.approx(window)
+    assert all(wait >= 0 for wait in waits)
+    assert len(waits) < 20
+
+
+VALUES = st.one_of(
+    st.text(), st.integers(-(10**15), 10**15), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), VALUES))
+def test_what_a_server_gives_back_as_texts_is_what_was_sent(variables: dict[str, Any]) -> None:
+    sent = Lead(Person("+12125550100", orjson.dumps(variables).decode(), 0), 7)
+    assert holds_what_was_sent(shown(variables=as_texts(variables), contacts=()), sent)
+    assert not holds_what_was_sent(shown(variables=as_texts(variables) | {"extra": "x"}, contacts=()), sent)
