@@ -215,6 +215,12 @@ class Ledger:
         check = Hashes(key, "").payload(b"check")
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", _SCHEMA_VERSION), ("key_check", check)])
         self._db.execute("COMMIT")
+        with suppress(OSError):  # the names too are to outlast a power cut; some file systems can't promise that
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     @property
     def key_path(self) -> Path:
