@@ -366,7 +366,7 @@ class Service:
             reply = await self._look("/user/leads", {"campaign_id": campaign_id, "per_page": 1, "page": 1})
         except LookupFailed:
             return None
-        return reply is not None and _Page.read(reply.body, "leads") is not None
+        return None if reply is not None and _Page.read(reply.body, "leads") is None else reply is not None
 
     async def pages(self, campaign_id: int, **query: str) -> AsyncGenerator[list[Created] | None, None]:
         """Yield the leads of a campaign page by page; None, once, where there is no look-up.
@@ -378,10 +378,10 @@ class Service:
         for page in range(1, _MOST_PAGES + 1):
             asked: dict[str, int | str] = {"campaign_id": campaign_id, **query, "per_page": _PER_PAGE, "page": page}
             reply = await self._look("/user/leads", asked)
-            listed = _Page.read(reply.body, "leads") if reply else None
-            if listed is None and page == 1:
+            if reply is None and page == 1:
                 yield None
                 return
+            listed = _Page.read(reply.body, "leads") if reply else None
             if listed is None:
                 raise LookupFailed(Verdict(_MAYBE, "page_missing", f"page {page} of a look-up could not be read"))
             leads = [lead for row in listed.rows if (lead := read_lead(row))]

@@ -39,6 +39,9 @@ _STATUS = {
     Meaning.LATER: Status.FAILED,
 }
 
+#: What ends every doubt about earlier attempts too: there is one lead with this number.
+_PROVEN = frozenset({Meaning.CREATED, Meaning.DUPLICATE})
+
 #: The back-off between tries of a lead that surely was not sent: half a second, doubled each time, ±50 %.
 _FIRST_BACK_OFF = 0.5
 #: Attempts in doubt of one lead in one run; each was settled before the next.
@@ -277,7 +280,7 @@ class Delivery:
             await self._back_off(unreached)
 
     def _ended(self, turn: _Turn, verdict: Verdict) -> Outcome:
-        if turn.is_open and verdict.meaning is not Meaning.CREATED:
+        if turn.is_open and verdict.meaning not in _PROVEN:
             return self._unknown(turn, "an earlier attempt is in doubt", for_now=True)
         return self._outcome(turn, verdict)
 
@@ -298,6 +301,8 @@ class Delivery:
             answer = await self._service.create(body, turn.lead)
             self._gate.listen(answer)
             verdict = self._held_against_the_ledger(answer.verdict)
+            if verdict.meaning is Meaning.DUPLICATE and turn.doubts and self.settler.offers_lookup is False:
+                verdict = _probably_ours(verdict)
             if verdict.meaning is Meaning.LATER:
                 turn.attempts -= 1
             return verdict
@@ -315,7 +320,9 @@ class Delivery:
 
     def _is_in_doubt(self, turn: _Turn, verdict: Verdict) -> bool:
         """Tell what is to be settled: no proof, or a duplicate that an earlier attempt in doubt may have made."""
-        return verdict.meaning is Meaning.AMBIGUOUS or (verdict.meaning is Meaning.DUPLICATE and turn.doubts > 0)
+        if verdict.meaning is Meaning.DUPLICATE:
+            return turn.doubts > 0 and self.settler.offers_lookup is not False
+        return verdict.meaning is Meaning.AMBIGUOUS
 
     def _held_against_the_ledger(self, verdict: Verdict) -> Verdict:
         """Take a lead that we know already for what it is: another row's."""
@@ -388,7 +395,10 @@ class Delivery:
             case Found.UNCLEAR:
                 return self._unknown(turn, finding.why)
         if turn.last is not None and turn.last.meaning is Meaning.DUPLICATE:
-            return self._probably_ours(turn, turn.last)
+            turn.last = _probably_ours(turn.last)
+            outcome = self._outcome(turn, turn.last, is_settled=True)
+            self._record(turn, outcome)
+            return outcome
         return await self._not_found(turn, finding)
 
     async def _not_found(self, turn: _Turn, finding: Finding) -> Outcome | None:
@@ -446,17 +456,6 @@ class Delivery:
         self._record(turn, outcome)
         return outcome
 
-    def _probably_ours(self, turn: _Turn, refusal: Verdict) -> Outcome:
-        verdict = replace(
-            refusal,
-            code="probably_ours",
-            message="an earlier attempt had no answer, and this one was refused as a duplicate: most likely the lead is "
-            f"ours, and its ID can't be told ({refusal.message})",
-        )
-        outcome = self._outcome(turn, verdict, is_settled=True)
-        self._record(turn, outcome)
-        return outcome
-
     def _unknown(self, turn: _Turn, why: str, *, for_now: bool = False) -> Outcome:
         """Give up settling: for good, or `for_now`, so that the next run begins with it."""
         last = turn.last or _CUT_OFF
@@ -471,9 +470,7 @@ class Delivery:
     # Outcomes.
 
     def _outcome(self, turn: _Turn, verdict: Verdict, *, is_settled: bool = False) -> Outcome:
-        in_doubt = (
-            turn.is_open and not is_settled and (turn.doubt is not None or verdict.meaning is not Meaning.CREATED)
-        )
+        in_doubt = turn.is_open and not is_settled and (turn.doubt is not None or verdict.meaning not in _PROVEN)
         created = verdict.lead
         return Outcome(
             status=Status.UNKNOWN if in_doubt else _STATUS[verdict.meaning],
@@ -499,6 +496,16 @@ class Delivery:
         return Outcome(
             Status.NOT_SENT, self._run_id, datetime.now(UTC), code="stopped", message=f"not sent: {self._stop.cause}"
         )
+
+
+def _probably_ours(refusal: Verdict) -> Verdict:
+    """Say what a refusal as duplicate most likely means after an attempt that had no answer."""
+    return replace(
+        refusal,
+        code="probably_ours",
+        message="an earlier attempt had no answer, and this one was refused as a duplicate: most likely the lead is ours, "
+        f"and its ID can't be told ({refusal.message})",
+    )
 
 
 def contact_ids(lead: Lead, created: Created | None) -> tuple[str | None, ...]:

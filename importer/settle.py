@@ -140,7 +140,10 @@ class Settler:
             if self.offers_lookup is False:
                 continue  # the window is waited for all the same: another attempt may follow
             finding = await self._look(doubt, sent)
-            self.offers_lookup = finding.found is not Found.NO_LOOKUP
+            if finding.found is Found.NO_LOOKUP and self.offers_lookup:  # it had one a moment ago
+                finding = Finding(Found.NO_ANSWER, why="the look-up is gone for now")
+            elif finding.found is not Found.NO_ANSWER:
+                self.offers_lookup = finding.found is not Found.NO_LOOKUP
             if finding.found in (Found.OURS, Found.OTHERS, Found.UNCLEAR):
                 return finding
         return Finding(Found.NO_LOOKUP, why="this server has no look-up") if self.offers_lookup is False else finding
