@@ -1,8 +1,9 @@
-"""What the machine gives: the key, the ledger's place, and the lock that lets one sender at a time."""
+"""What the machine gives: the key, the ledger's place, the lock that lets one sender at a time, and its signals."""
 
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,9 +12,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 
-from importer.errors import Busy, Refused
+from importer.errors import Busy, ExitStatus, Refused
 
 _APP = "lead-importer"
+
+#: The signals that stop a run, and how it ends then.
+SIGNALS = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
 
 
 def api_key(key_env: str, key_file_env: str) -> str:
@@ -99,6 +103,29 @@ def _acquire(lock: FileLock, wait: float, say_so: Callable[[], None]) -> None:
             raise
         say_so()
         lock.acquire(timeout=wait, poll_interval=0.2)
+
+
+@contextmanager
+def finishing(leaving: str) -> Iterator[set[ExitStatus]]:
+    """Let what the block does be finished on a first signal; give the exit statuses of those that came.
+
+    A second one leaves at once, with `leaving` said. Only for the main thread.
+    """
+    received: set[ExitStatus] = set()
+
+    def hear(number: int, _: object) -> None:
+        status = SIGNALS[signal.Signals(number)]
+        if received:
+            os.write(2, f"{leaving}\n".encode())
+            os._exit(int(status))
+        received.add(status)
+
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _holder(told: Path) -> str:

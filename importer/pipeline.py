@@ -19,6 +19,7 @@ from importer.config import Config
 from importer.errors import ExitStatus, Refused, gravest
 from importer.group import Grouped, group_people
 from importer.ledger import Ledger, new_run_id
+from importer.machine import finishing
 from importer.mapping import Mapped, map_rows
 from importer.plan import Work
 from importer.read import Source, expand, read
@@ -126,8 +127,11 @@ def run(request: Request, screen: Screen) -> ExitStatus:
         sent = rehearse(request, inputs.config, inputs.works, run_id)
     else:
         sent = send(request, inputs.config, inputs.works, run_id, screen)
-    with sent:
-        return _hand_back(request, screen, inputs, sent, run_id)
+    with (
+        sent,
+        finishing(f"Left while the result was being written. To have it: lead-importer results {run_id}") as signals,
+    ):
+        return gravest({_hand_back(request, screen, inputs, sent, run_id), *signals})
 
 
 # Read.

@@ -28,7 +28,7 @@ from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.gate import Gate, Stop
 from importer.hashes import Hashes
 from importer.ledger import Ledger, Run
-from importer.machine import api_key, ledger_path, sole_sender
+from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
 from importer.pace import Learned, Limit, Pacer
 from importer.plan import Place, Plan, Work, plan, planned
 from importer.records import Created, Outcome, Status
@@ -41,8 +41,6 @@ DEFAULT_ADDRESS = "https://call.otonistark.com.br/api"
 
 #: Connections for look-ups, beside those of the creates.
 _BESIDE = 8
-
-_SIGNALS = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
 
 
 @dataclass(slots=True)
@@ -440,14 +438,14 @@ class _Session:
 
     async def _watch_signals(self, stop: Stop) -> None:
         """Stop gently at the first signal, at once at the second: the ledger knows what was sent."""
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
             async for received in signals:
                 if stop.signal is not None:
                     self.screen.end()
                     self.screen.say(
                         "Leaving at once. The ledger knows what was sent: run the same command again to go on."
                     )
-                    _leave(int(_SIGNALS[signal.Signals(received)]))
+                    _leave(int(SIGNALS[signal.Signals(received)]))
                 stop.now("stopped by a signal", int(received))
                 self.screen.say(
                     "Stopping: leads in flight are finished, no new one is taken. Press again to leave at once."
@@ -456,7 +454,7 @@ class _Session:
     def _sent(self, made: Plan, ledger: Ledger, stop: Stop) -> Sent:
         statuses: set[ExitStatus] = set()
         if stop.signal is not None:
-            statuses.add(_SIGNALS[signal.Signals(stop.signal)])
+            statuses.add(SIGNALS[signal.Signals(stop.signal)])
         elif stop.cause is not None:
             statuses.add(ExitStatus.STOPPED)
         otherwise = Outcome(Status.NOT_SENT, self.run_id, None, code="stopped", message=f"not sent: {stop.cause}")

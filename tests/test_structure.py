@@ -63,7 +63,19 @@ MAY_IMPORT = {
     "results": {"plan"},
     "write": set(),
     "screen": {"pipeline"},
-    "pipeline": {"config", "group", "ledger", "mapping", "plan", "read", "results", "sending", "suppress", "write"},
+    "pipeline": {
+        "config",
+        "group",
+        "ledger",
+        "machine",
+        "mapping",
+        "plan",
+        "read",
+        "results",
+        "sending",
+        "suppress",
+        "write",
+    },
     "cli": {"config", "pipeline", "sandbox", "screen"},
 }
 
