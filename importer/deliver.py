@@ -147,7 +147,7 @@ class Delivery:
         self._breakers = Breakers(settings.thresholds)
         self.settler = Settler(service, self._knows, window=settings.settle_window, turn=gate.wait)
         self._pool: TaskGroup | None = None
-        self._in_doubt = 0
+        self._in_flight = self._in_doubt = 0
         self._again: deque[_Turn] = deque()
         self._unproven: list[_Turn] = []
         self._busy: dict[tuple[int, str], deque[_Turn]] = {}
@@ -193,7 +193,13 @@ class Delivery:
 
     async def _work(self, line: Iterator[Planned], is_last: bool) -> None:
         while (turn := await self._next(line, is_last)) is not None:
-            await self._deliver(turn)
+            self._in_flight += 1
+            try:
+                await self._deliver(turn)
+            finally:
+                self._in_flight -= 1
+                if self._unproven:
+                    self._tell_of_change()
 
     async def _next(self, line: Iterator[Planned], is_last: bool) -> _Turn | None:
         """Return the next turn, those that come back first; None when nothing is left, or a stop came."""
@@ -206,7 +212,7 @@ class Delivery:
                 turn = _Turn(planned, doubt.attempts, doubt, doubt.intended_at) if doubt else _Turn(planned)
                 if self._claims(turn):
                     return turn
-            elif self._in_doubt:
+            elif self._in_doubt or (self._unproven and self._in_flight):  # those may come back, or prove something
                 with anyio.move_on_after(1.0):
                     await self._changed.wait()
             elif not (is_last and await self._prove_the_rest()):
@@ -375,10 +381,13 @@ class Delivery:
             raise
         finally:
             self._in_doubt -= 1
-            changed, self._changed = self._changed, anyio.Event()
-            changed.set()
+            self._tell_of_change()
         if outcome is not None:
             self._end(turn, outcome, turn.last.lead if turn.last else None)
+
+    def _tell_of_change(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
 
     async def _settled(self, turn: _Turn) -> Outcome | None:
         assert turn.doubt is not None
@@ -437,11 +446,11 @@ class Delivery:
         """Conclude what waited for a lead of ours, now that no more come; tell whether any goes back in line."""
         waiting, self._unproven = self._unproven, []
         for turn in waiting:
-            if await self.settler.is_proven(turn.lead.campaign_id):
-                self._send_again(turn)
-            else:
-                why = "no lead of ours shows whether the look-up can be trusted"
-                self._end(turn, self._unknown(turn, why, for_now=True))
+            why = "no lead of ours shows whether the look-up can be trusted"
+            is_proven = await self.settler.is_proven(turn.lead.campaign_id)
+            outcome = self._send_again(turn) if is_proven else self._unknown(turn, why, for_now=True)
+            if outcome is not None:
+                self._end(turn, outcome)
         return bool(self._again)
 
     def _found(self, turn: _Turn, finding: Finding, meaning: Meaning) -> Outcome:

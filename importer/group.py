@@ -73,7 +73,7 @@ class Grouped:
     def build(self, wanted: Collection[int], *, allow_duplicate: bool, source: str) -> Iterator[tuple[int, Lead]]:
         """Yield the leads named in `wanted` one by one, in order, without holding them all."""
         chosen = self.people.filter(pl.col("status").is_null()).join(
-            pl.DataFrame({"lead": list(wanted)}, schema={"lead": pl.UInt32}), on="lead", how="semi"
+            pl.DataFrame({"lead": pl.Series(wanted, dtype=pl.UInt32)}), on="lead", how="semi"
         )
         fields = chosen.sort("lead", "contact", "index", "slot").select(
             "lead", "campaign", "phone", "variables", "index", "slot"

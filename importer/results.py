@@ -58,7 +58,8 @@ def with_followers(
 ) -> dict[Place, Outcome]:
     """Give a later row with an earlier row's number its status (contract, "duplicate"); return all outcomes."""
     told = dict(outcomes)
-    sent = set(made.to_send)
+    followed = set(made.repeats.follows.values())
+    sent = {(number, lead) for number, leads in (made.first() if followed else ()) for lead in leads} & followed
     rows = {
         (number, lead): row
         for number, work in enumerate(works)

@@ -92,7 +92,7 @@ def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: 
     )
     outcomes = made.outcomes | made.doubtful
     if request.limit is not None:
-        outcomes |= {place: _limited(run_id, request.limit) for place in made.to_send[request.limit :]}
+        outcomes |= {place: _limited(run_id, request.limit) for place in made.beyond(request.limit)}
     if ledger is not None:
         ledger.close()
     return Sent(made, outcomes, Outcome(Status.READY, run_id, None))
@@ -204,7 +204,7 @@ class _Session:
                 )
             made = self._plan(ledger, hashes)
             stop = Stop()
-            if not made.to_send:
+            if not made.count():
                 return self._sent(made, ledger, stop)
             if campaigns is None and not _is_loopback(base):
                 campaigns = await service.campaigns()
@@ -287,16 +287,15 @@ class _Session:
 
     def _by_campaign(self, made: Plan) -> dict[int, int]:
         counts: Counter[int] = Counter()
-        for number, work in enumerate(self.works):
-            wanted = [lead for table, lead in made.to_send[: self.request.limit] if table == number]
-            leads = work.grouped.leads.filter(pl.col("lead").is_in(wanted))
+        for number, wanted in made.first(self.request.limit):
+            leads = self.works[number].grouped.leads.filter(pl.col("lead").is_in(pl.Series(wanted, dtype=pl.UInt32)))
             counts.update(dict(leads["campaign"].value_counts().iter_rows()))
         return dict(sorted(counts.items()))
 
     def _confirm(self, made: Plan) -> None:
         if self.request.yes:
             return
-        leads = len(made.to_send[: self.request.limit])
+        leads = made.count(self.request.limit)
         if self.screen.ask(f"Send {leads} leads? Each may be called within minutes.") is False:
             raise Stopped("Nothing was sent, as you said no. Run the same command again when you are ready.")
 
@@ -326,7 +325,7 @@ class _Session:
         )
         delivery.settler.offers_lookup = self.offers_lookup
         leads = self._planned(made, ledger, hashes, self.request.limit)
-        self.screen.begin(len(made.to_send[: self.request.limit]))
+        self.screen.begin(made.count(self.request.limit))
         began = time.monotonic()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_signals, stop)
@@ -365,11 +364,11 @@ class _Session:
 
     def _wants_canary(self, made: Plan) -> bool:
         wanted = self.config.delivery.canary and self.request.canary
-        return wanted and len(made.to_send[: self.request.limit]) > self.config.delivery.canary_above
+        return wanted and made.count(self.request.limit) > self.config.delivery.canary_above
 
     async def _send_canary(self, delivery: Delivery, ledger: Ledger, hashes: Hashes, stop: Stop, made: Plan) -> None:
         """Send a lead of each shape, read it back, and stop where the server did not keep what was sent."""
-        inputs = [self.works[number].table.sha256 for number in {number for number, _ in made.to_send}]
+        inputs = [self.works[number].table.sha256 for number, leads in made.first() if leads]
         batch = canary.batch_of(hashes.service, inputs, self.config.fingerprint())
         first = self._planned(
             made, ledger, hashes, min(canary.LOOKED_AT + len(made.doubtful), self.request.limit or 10**9)

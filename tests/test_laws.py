@@ -76,7 +76,7 @@ def test_every_row_gets_exactly_one_status(
     made = table(rows)
     work, _ = grouped(made, config(primary_when=primary_when, hold=hold))
     planned = plan([work], ledger=None, hashes=None, allow_duplicate=False, include=(), run_id="r")
-    outcomes = {place: Outcome(end, "r", datetime.now(UTC), lead_id="1") for place in planned.to_send}
+    outcomes = {place: Outcome(end, "r", datetime.now(UTC), lead_id="1") for place in planned.beyond(0)}
     told = with_followers(planned, outcomes | planned.outcomes, Outcome(Status.READY, "r", None), [work])
     frame, _ = result_columns(work, 0, told, held=set(), otherwise=Outcome(Status.READY, "r", None), run_id="r")
     assert frame.height == len(rows)
@@ -120,7 +120,7 @@ def test_nobody_is_called_twice_within_one_command(rows: list[tuple[str, ...]], 
     made = table(rows)
     work, found = grouped(made, config(hold=hold))
     planned = plan([work], ledger=None, hashes=None, allow_duplicate=False, include=(), run_id="r")
-    leads = [lead for _, lead in found.build([lead for _, lead in planned.to_send], allow_duplicate=False, source="")]
+    leads = [lead for _, lead in found.build(planned.to_send[0], allow_duplicate=False, source="")]
     primaries = [(lead.campaign_id, lead.primary.phone) for lead in leads]
     assert len(primaries) == len(set(primaries))
     for lead in leads:
