@@ -20,5 +20,8 @@ The story of one row, in order:
     results     tells every row what became of it
     write       writes the result file
 
+`starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
+their headers say in six languages (`header_words`).
+
 `records` has the nouns, `errors` what can go wrong, and `sandbox` is a local service for rehearsals.
 """

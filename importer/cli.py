@@ -235,6 +235,46 @@ def retry(
 
 
 @app.command(epilog=EXIT_STATUS)
+def init(
+    input: Annotated[Path, typer.Argument(metavar="INPUT", help="A CSV or Excel file.", show_default=False)],  # noqa: A002
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="CONFIG", help="Where the config goes. Default: <name>.yaml beside the input."
+        ),
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option("--sheet", metavar="NAME|N", help="Sheet of a workbook. Default: found.")
+    ] = None,
+    campaign: Campaign = None,
+    region: Region = None,
+) -> None:
+    """Write a commented starter config.
+
+    Guesses from the headers and the values what each column is, says how sure it is, and tries the config on the
+    file. Nothing leaves the machine, and a file that exists is never overwritten.
+
+    \b
+    Example:
+      lead-importer init sample_data/kunden.csv -o kunden.yaml
+    """
+    from importer.starter import Asked, start
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def work() -> ExitStatus:
+        number = int(sheet) if sheet is not None and sheet.isdecimal() else sheet
+        starter = start(Asked(input, out, number, campaign, region))
+        for line in starter.told:
+            say(line)
+        print(starter.path)
+        return ExitStatus.OK
+
+    _end(work, say)
+
+
+@app.command(epilog=EXIT_STATUS)
 def schema() -> None:
     """Print the JSON Schema of the config.
 

@@ -62,6 +62,9 @@ MAY_IMPORT = {
     },
     "results": {"plan"},
     "write": set(),
+    "header_words": set(),
+    "guess": {"config", "emails", "header_words", "mapping", "phones"},
+    "starter": {"config", "guess", "mapping", "read"},
     "screen": {"pipeline"},
     "pipeline": {
         "config",
@@ -76,7 +79,7 @@ MAY_IMPORT = {
         "suppress",
         "write",
     },
-    "cli": {"config", "pipeline", "sandbox", "screen"},
+    "cli": {"starter", "config", "pipeline", "sandbox", "screen"},
 }
 
 

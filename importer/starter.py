@@ -1,0 +1,571 @@
+"""`init`: a table → a commented starter config, tried on the table before it is written.
+
+What is guessed and how surely stands in `guess`; here it becomes text that people read and change.
+"""
+
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from importer import config as configs
+from importer.config import Config
+from importer.errors import Refused
+from importer.guess import (
+    Column,
+    Contact,
+    Guess,
+    Region,
+    Sure,
+    Variable,
+    guess,
+    looks_like_data,
+    means_new,
+    variable_name,
+)
+from importer.mapping import map_rows
+from importer.read import Source, read
+from importer.records import Table
+
+#: Campaign number of commands to change.
+_SOME_CAMPAIGN = 7
+#: What stands where a campaign's number belongs: a config that still has it is refused.
+_TO_FILL_IN = "NUMBER"
+#: Where comments begin that stand behind a setting.
+_COMMENT_AT = 38
+_MOST_VALUES = 10
+
+_PLAIN_SCALAR = re.compile(r"[^\W\d_][\w /.()&+-]*[\w.)]|[^\W\d_]")
+_OTHER_THAN_TEXT = re.compile(r"(?i)true|false|null|yes|no|on|off|y|n")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for; None where it says nothing."""
+
+    input: Path
+    config: Path | None = None
+    sheet: str | int | None = None
+    campaign: int | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """A config that was written, and what there is to say about it, line by line."""
+
+    path: Path
+    told: tuple[str, ...]
+
+
+def start(asked: Asked) -> Starter:
+    """Write a starter config for an input; an existing file is never touched.
+
+    Raises `Refused` where the input can't be read, has no header or no phone column, or the file can't be written.
+    """
+    target = _target(asked)
+    table, sheets = _table(asked)
+    _refuse_odd(table)
+    found = guess(table)
+    if found is None:
+        raise Refused(
+            f"{table.path}: no column was found that holds phone numbers. Columns there: "
+            f"{', '.join(map(repr, table.columns[:50]))}. Name it 'Phone', or write the config by hand: phone: {{column: …}}."
+        )
+    if asked.region is not None:
+        found = replace(found, region=_given(asked.region))
+    layout = _layout(table)
+    page = _Page(asked, target, found, table, sheets, layout)
+    text = page.text()
+    trial = _trial(text, table)
+    _write(target, text)
+    return Starter(target, (*page.told(), trial, *page.next_steps()))
+
+
+# The input.
+
+
+def _target(asked: Asked) -> Path:
+    """Return where the config goes: beside the input, under its name; refuse what is there already."""
+    target = asked.config
+    if target is None:
+        name = re.sub(
+            r"(?i)(?<=.)(?:\.(?:csv|tsv|txt|xls|xlsx|xlsm|xlsb|ods|parquet|gz|zip|bz2|xz|zst))+$", "", asked.input.name
+        )
+        target = asked.input.with_name(f"{name}.yaml")
+    if target.is_dir():
+        raise Refused(
+            f"{target}: this is a folder. Name the config's file with -o, such as -o {target / 'leads.yaml'}."
+        )
+    if os.path.lexists(target):
+        raise Refused(f"{target}: it exists already, and is left as it is. Name another file with -o.")
+    return target
+
+
+def _table(asked: Asked) -> tuple[Table, list[str]]:
+    """Read the input; of several sheets the one with the most phone numbers. Returns the sheets that hold data too."""
+    source = Source(sheet=asked.sheet)
+    if asked.sheet is not None:
+        return read(asked.input, source), [str(asked.sheet)]
+    try:
+        return read(asked.input, source), []
+    except Refused as refusal:
+        try:
+            together = read(asked.input, Source(sheet="*"))
+        except Refused:
+            raise refusal from None
+    sheets = together.places["sheet"].unique(maintain_order=True).drop_nulls().to_list()
+    tables = {sheet: read(asked.input, Source(sheet=sheet)) for sheet in sheets}
+    if not tables:
+        raise Refused(
+            f"{asked.input}: several sheets hold text, but none has rows below a header. Name one with --sheet."
+        )
+    best = max(tables, key=lambda sheet: found.numbers[1] if (found := guess(tables[sheet])) else -1)
+    return tables[best], [best, *(sheet for sheet in sheets if sheet != best)]
+
+
+def _refuse_odd(table: Table) -> None:
+    if table.is_result:
+        raise Refused(
+            f"{table.path}: this is a result file of an earlier run; its config is the one of that run. "
+            "Name the list that you want to import."
+        )
+    if not table.columns:
+        raise Refused(f"{table.path}: the file is empty. A config is guessed from a header row and the rows below it.")
+    data = looks_like_data(table)
+    if data is not None:
+        raise Refused(
+            f"{table.path}: the first row holds data ({masked(data)!r}) where column names should be. "
+            "Put a header row above it, and run this again."
+        )
+
+
+def _given(region: str) -> Region:
+    try:
+        return Region(configs.parse_region(region), sure=Sure.SURE, why="given by --region")
+    except ValueError as error:
+        raise Refused(f"--region {region}: right is {error}.") from None
+
+
+def _layout(table: Table) -> Config | None:
+    """Return the platform's own layout where all columns are named as there."""
+    if configs.resolve(table.columns, "phone_number") is None:
+        return None
+    if not all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in table.columns):
+        return None
+    try:
+        return configs.platform_layout(table.columns)
+    except Refused:
+        return None
+
+
+# The trial, and the file.
+
+
+def _trial(text: str, table: Table) -> str:
+    """Load the text as `run` would, map the table by it, and say how many rows pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            config = configs.load(path)
+            configs.check_columns(config, table.columns, str(table.path))
+        except Refused as refusal:
+            names = ", ".join(problem.removeprefix(f"{path}, ") for problem in refusal.problems)
+            raise Refused(
+                f"{table.path}: no config can be written for its column names ({names}). Rename these columns."
+            ) from None
+    if not table.cells.height:
+        return "The file has no rows below its header: all of this is guessed from the column names alone."
+    mapped = map_rows(table, config)
+    people = mapped.people.filter(~pl.col("blank"))
+    bad = mapped.problems.filter("blocking").select("index").unique()
+    good = people.filter(pl.col("slot") == 0).join(bad, on="index", how="anti").height
+    rows = people.filter(pl.col("slot") == 0).height
+    return f"Tried on the file: {good:,} of {rows:,} rows pass. check says why the others don't."
+
+
+def _write(target: Path, text: str) -> None:
+    try:
+        with target.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise Refused(f"{target}: it exists already, and is left as it is. Name another file with -o.") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Refused(f"{target}: it can't be written ({why}). Name another place with -o.") from error
+
+
+# The text.
+
+
+class _Page:
+    """One config being written: blocks of lines in the order of the contract."""
+
+    def __init__(
+        self, asked: Asked, target: Path, found: Guess, table: Table, sheets: Sequence[str], layout: Config | None
+    ) -> None:
+        self.asked, self.target, self.found = asked, target, found
+        self.table, self.sheets, self.layout = table, sheets, layout
+        self.needs_no_config = layout is not None and found.region.code is None and found.region.column is None
+
+    def text(self) -> str:
+        if self.layout is not None:
+            blocks = [self._head(), self._campaign(), self._phone(), *self._as_laid_out(self.layout)]
+        else:
+            blocks = [
+                self._head(),
+                self._source(),
+                self._campaign(),
+                self._phone(),
+                self._variables(),
+                self._contacts(),
+                self._where(),
+                _BEHIND,
+            ]
+        return "\n\n".join("\n".join(lines) for lines in map(list, blocks) if lines) + "\n"
+
+    # What the person is told at once.
+
+    def told(self) -> Iterator[str]:
+        found, region = self.found, self.found.region
+        for note in self.table.notes:
+            yield f"{self.table.path.name}: {note}"
+        yield f"{self.target}: guessed from {self.table.cells.height:,} rows of {self.table.path.name}"
+        if len(self.sheets) > 1:
+            yield _line("sheet", _quoted(self.sheets[0]), Sure.LIKELY, "the one with the most phone numbers")
+        filled, usable = found.numbers
+        yield _line("phone", _listed(found.phones), found.phones_sure, f"{usable:,} of {filled:,} are usable numbers")
+        if region.code or region.column:
+            yield _line("region", region.code or f"{{column: {_scalar(region.column or '')}}}", region.sure, region.why)
+        elif region.why:
+            yield _line("region", "none", region.sure, region.why)
+        else:
+            yield _line("region", "none", Sure.UNSURE, _could_be(region) + "set phone.region")
+        for variable in () if self.layout else found.variables:
+            several = "several notations fit; switched off until you choose" if len(variable.formats) > 1 else ""
+            yield _line(variable.name, _source_of(variable), variable.sure, several)
+        yield from self._told_of_people()
+        yield from self._told_of_choices()
+
+    def _told_of_people(self) -> Iterator[str]:
+        group = self.found.group
+        for number, contact in enumerate(self.found.contacts, start=1):
+            yield _line(f"contact {number}", _listed([contact.phone]), Sure.LIKELY, "a second person on the row")
+        if group is not None and group.role is not None:
+            words = _listed(group.primary)
+            yield _line(
+                "group",
+                _quoted(group.key),
+                Sure.LIKELY,
+                f"{group.rows:,} rows share theirs; {_quoted(group.role)} is {words} for the lead",
+            )
+        elif group is not None:
+            yield _line(
+                "group",
+                _quoted(group.key),
+                Sure.UNSURE,
+                f"{group.rows:,} rows share theirs; switched off: each row is a lead of its own",
+            )
+
+    def _told_of_choices(self) -> Iterator[str]:
+        found = self.found
+        if self.asked.campaign is None and not self._campaign_is_laid_out():
+            named = f" The column {_quoted(found.campaign.name)} may say it." if found.campaign else ""
+            yield f"The campaign is never guessed: set campaign_id, or give it with --campaign.{named}"
+        if found.status is not None:
+            yield f"All rows are sent, whatever {_quoted(found.status.name)} says: see where in the config."
+        for column in found.optouts:
+            yield f"Warning: {_quoted(column.name)} seems to say who must not be called. Rows are sent all the same until you set where or suppress."
+
+    def next_steps(self) -> Iterator[str]:
+        check = f"{self._command('check')} -c {shlex.quote(str(self.target))}{self._campaign_option()}"
+        if self.needs_no_config:
+            yield "These are the columns of the platform's own importer: no config is needed. Either of"
+            yield f"  {self._command('check')}{self._campaign_option()}"
+            yield f"  {check}"
+        else:
+            yield "Read the config, then see what would be sent; nothing leaves the machine:"
+            yield f"  {check}"
+        if self._campaign_option():
+            yield f"{_SOME_CAMPAIGN} stands for your campaign's number."
+
+    def _command(self, name: str) -> str:
+        return f"lead-importer {name} {shlex.quote(_printable(str(self.asked.input)))}"
+
+    def _campaign_option(self) -> str:
+        known = self.asked.campaign is not None or self._campaign_is_laid_out()
+        return "" if known else f" --campaign {_SOME_CAMPAIGN}"
+
+    def _campaign_is_laid_out(self) -> bool:
+        return self.layout is not None and self.layout.campaign_id is not None
+
+    # The blocks of the file.
+
+    def _head(self) -> Iterator[str]:
+        name = _printable(self.table.path.name)
+        yield f"# What the columns of {name} mean, guessed from its headers and its cells: read it before the first run."
+        yield "# What stands behind a # is off until the # is taken away. docs/config.md tells all settings."
+        if self.needs_no_config:
+            yield "# These are the columns of the platform's own importer: with none but them no config is needed."
+        yield "#"
+        yield f"#   {self._command('check')} -c {shlex.quote(_printable(str(self.target)))}{self._campaign_option()}"
+
+    def _source(self) -> Iterator[str]:
+        if not self.sheets:
+            return
+        others = f'others with data: {_listed(self.sheets[1:])}; "*" reads all' if len(self.sheets) > 1 else ""
+        sheet = self.asked.sheet if isinstance(self.asked.sheet, int) else _scalar(self.sheets[0])
+        yield "source:"
+        yield _with_comment(f"  sheet: {sheet}", others)
+
+    def _campaign(self) -> Iterator[str]:
+        column = self.found.campaign
+        if self.asked.campaign is not None:
+            yield f"campaign_id: {self.asked.campaign}"
+            return
+        if self._campaign_is_laid_out() and self.layout is not None:
+            yield f"campaign_id: {{column: {_scalar(self.layout.campaign_id.column)}}}"  # type: ignore[union-attr]
+            return
+        yield "# The campaign is never guessed, since a wrong one calls the wrong people: put its number here, or give it with"
+        yield "# --campaign. Without one nothing is sent."
+        yield f"# campaign_id: {_TO_FILL_IN}"
+        if column is None:
+            return
+        if column.texts.len() and column.matching(r"^\d{1,15}$") == 1:
+            yield _with_comment(
+                f"# campaign_id: {{column: {_scalar(column.name)}}}", "if these are the numbers of your campaigns"
+            )
+        else:
+            names = ", ".join(f"{_scalar(text)}: {_TO_FILL_IN}" for text in _shown(column) or ["Spring"])
+            yield _with_comment(
+                f"# campaign_id: {{column: {_scalar(column.name)}, map: {{{names}}}}}", "one for each name"
+            )
+
+    def _phone(self) -> Iterator[str]:
+        names, (filled, usable) = self.found.phones, self.found.numbers
+        key = f"  column: {_scalar(names[0])}" if len(names) == 1 else f"  columns: [{', '.join(map(_scalar, names))}]"
+        first = "; the first usable one is taken" if len(names) > 1 else ""
+        yield "phone:"
+        yield _with_comment(key, f"{self.found.phones_sure}: {usable:,} of {filled:,} are usable numbers{first}")
+        yield from self._region()
+
+    def _region(self) -> Iterator[str]:
+        region = self.found.region
+        if region.code:
+            yield _with_comment(f"  region: {region.code}", f"of numbers without +; {region.sure}: {region.why}")
+        elif region.column:
+            yield _with_comment(
+                f"  region: {{column: {_scalar(region.column)}}}", f"of numbers without +; {region.sure}: {region.why}"
+            )
+        elif region.why:
+            yield _with_comment("  # region: US", f"for numbers without +; {region.why}")
+        else:
+            yield _with_comment(
+                f"  # region: {next(iter(region.candidates), 'US')}",
+                f"for numbers without +; {_could_be(region)}{Sure.UNSURE}",
+            )
+
+    def _variables(self) -> Iterator[str]:
+        yield "# The names on the left must be those of the campaign's assistant."
+        yield "variables:"
+        for variable in self.found.variables:
+            yield from _variable_lines(variable, "  ")
+        left = [column for column in self.found.others if column.texts.len()]
+        if left:
+            yield "  # Columns that are not sent; take the # away from those that the assistant uses."
+        taken = {variable.name for variable in self.found.variables}
+        for column in left:
+            name = _fresh(variable_name(column.name), taken)
+            yield _with_comment(f"  # {_scalar(name)}: {_field(column.name)}", _kind(column))
+        empty = [column.name for column in self.found.others if not column.texts.len()]
+        if empty:
+            yield f"  # Empty columns: {_listed(empty)}"
+
+    def _contacts(self) -> Iterator[str]:
+        group = self.found.group
+        if self.found.contacts:
+            yield "# People beside the lead, on the lead's own row."
+            yield "secondary_contacts:"
+            yield "  columns:"
+            for contact in self.found.contacts:
+                yield from _contact_lines(contact)
+            yield from _ON_INVALID
+        elif group is not None:
+            off = "" if group.role is not None else "# "
+            if off:
+                yield f"# {group.rows:,} rows share their {_quoted(group.key)} with others. If they are one household or company each that"
+                yield "# should be one lead, take the # away; the first row of each is then the lead, the others its contacts."
+            else:
+                yield f"# Rows with the same {_quoted(group.key)} are one lead, in any order: the other people are its secondary contacts."
+            yield f"{off}secondary_contacts:"
+            yield f"{off}  group_by: {_scalar(group.key)}"
+            if group.role is not None:
+                yield f"  primary_when: {{column: {_scalar(group.role)}, in: [{', '.join(map(_scalar, group.primary))}]}}"
+                yield from _ON_INVALID
+
+    def _where(self) -> Iterator[str]:
+        status = self.found.status
+        if status is not None:
+            values = _shown(status)
+            new = next((text for text in values if means_new(text)), next(iter(values), "New"))
+            yield f"# Rows to send; others are left out as `filtered`. {_quoted(status.name)} holds: {_listed(values)}"
+            yield f"# where: {{column: {_scalar(status.name)}, in: [{_scalar(new)}]}}"
+        for column in self.found.optouts:
+            values = _shown(column)
+            said = f" It holds: {_listed(values)}." if values else ""
+            yield f"# {_quoted(column.name)} seems to say who must not be called.{said}"
+            yield "# Keep such rows out with where (a config has one), or put their numbers on a suppress list."
+            yield f"# where: {{column: {_scalar(column.name)}, not_in: [{', '.join(map(_scalar, values[:3] or ['Yes']))}]}}"
+        for column in self.found.consents:
+            values = _shown(column)
+            said = f" It holds: {_listed(values)}." if values else ""
+            yield f"# {_quoted(column.name)} seems to say what people agreed to.{said} See that only those are called who may be."
+
+    def _as_laid_out(self, layout: Config) -> Iterator[list[str]]:
+        """Spell out what is read without a config."""
+        yield [
+            "variables:",
+            *(f"  {_scalar(name)}: {_field(one.columns[0])}" for name, one in layout.variables.items()),
+        ]
+        contacts = layout.secondary_contacts
+        if contacts is not None:
+            yield [
+                "secondary_contacts:",
+                "  columns:",
+                *(
+                    line
+                    for contact in contacts.columns
+                    for line in _contact_lines(
+                        Contact(
+                            contact.phone,
+                            tuple(Variable(name, one.columns) for name, one in contact.variables.items()),
+                        )
+                    )
+                ),
+            ]
+
+
+_ON_INVALID = [
+    "  on_invalid: hold                    # a contact that can't be sent holds its lead back; drop: it is left out"
+]
+_BEHIND = ["# suppress: [do_not_call.csv]         # numbers that are never sent, in any notation"]
+
+
+def _variable_lines(variable: Variable, indent: str) -> Iterator[str]:
+    name, column = _scalar(variable.name), variable.columns[0]
+    if len(variable.columns) > 1:
+        template = " ".join(f"{{{part}}}" for part in variable.columns)
+        yield _with_comment(f"{indent}{name}: {_quoted(template)}", "an empty part leaves no gap")
+    elif variable.type == "text":
+        yield f"{indent}{name}: {_field(column)}"
+    elif variable.type == "email":
+        block = f"{{column: {_scalar(column)}, type: email, on_error: drop}}"
+        yield _with_comment(f"{indent}{name}: {block}", "a bad address is left out")
+    elif variable.formats in ((), ("%Y-%m-%d",)):
+        yield f"{indent}{name}: {{column: {_scalar(column)}, type: {variable.type}}}"
+    else:
+        is_open = len(variable.formats) > 1
+        if is_open:
+            others = " or ".join(map(_quoted, variable.formats[1:]))
+            yield f"{indent}# Every date in {_quoted(column)} fits {_quoted(variable.formats[0])} and {others}: choose, and take the # away."
+        block = f"{{column: {_scalar(column)}, type: date, format: {_quoted(variable.formats[0])}}}"
+        why = "" if is_open else f"{variable.sure}; goes out as 2026-12-31"
+        yield _with_comment(f"{indent}{'# ' if is_open else ''}{name}: {block}", why)
+
+
+def _contact_lines(contact: Contact) -> Iterator[str]:
+    yield f"    - phone: {_scalar(contact.phone)}"
+    if contact.variables:
+        yield "      variables:"
+        for variable in contact.variables:
+            yield from _variable_lines(variable, " " * 8)
+
+
+# Words for people.
+
+
+def _line(what: str, found: str, sure: Sure, why: str) -> str:
+    return f"  {what:<16} {found}  ({sure}{': ' + why if why else ''})"
+
+
+def _could_be(region: Region) -> str:
+    return (
+        f"the numbers are valid in {', '.join(region.candidates)}; " if region.candidates else "it could not be told; "
+    )
+
+
+def _source_of(variable: Variable) -> str:
+    if len(variable.columns) > 1:
+        return _quoted(" ".join(f"{{{part}}}" for part in variable.columns))
+    kind = "" if variable.type == "text" else f" as {variable.type}"
+    formats = f" {' or '.join(variable.formats)}" if variable.formats else ""
+    return f"{_quoted(variable.columns[0])}{kind}{formats}"
+
+
+def _shown(column: Column) -> list[str]:
+    """List the values of a column of few words; nothing that may be a person's."""
+    few = column.texts.head(_MOST_VALUES)
+    return [text for text in few if len(text) <= 40 and text.isprintable() and not re.search(r"\d{5}|@", text)]
+
+
+def _kind(column: Column) -> str:
+    """Say what a column holds, with the shape of its commonest text in place of the text."""
+    number = column.texts.len()
+    different = f"{number}{' or more' if number >= 300 else ''} different, such as"
+    return f"{different} {_quoted(masked(column.texts[0])[:30])}"
+
+
+def masked(text: str) -> str:
+    """Return the shape of a text: A and a for letters, 9 for digits."""
+    kinds = (("9", str.isnumeric), ("A", str.isupper), ("a", str.isalnum))
+    return "".join(next((sign for sign, test in kinds if test(letter)), letter) for letter in _printable(text))
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    number, fresh = 2, name
+    while fresh in taken:
+        number, fresh = number + 1, f"{name}_{number}"
+    taken.add(fresh)
+    return fresh
+
+
+# YAML.
+
+
+def _field(column: str) -> str:
+    """Write a variable's column; one with braces in its name would be read as a template."""
+    return f"{{column: {_quoted(column)}}}" if re.search(r"[{}]", column) else _scalar(column)
+
+
+def _scalar(text: str) -> str:
+    """Write a text so that YAML reads that very text."""
+    return text if _PLAIN_SCALAR.fullmatch(text) and not _OTHER_THAN_TEXT.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """Write a text in double quotes; what can't be seen is escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in quoted)
+
+
+def _escaped(letter: str) -> str:
+    return f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(map(_quoted, texts)) or "nothing that may be shown"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _with_comment(line: str, comment: str) -> str:
+    return f"{line + '  ':<{_COMMENT_AT}}# {comment}" if comment else line

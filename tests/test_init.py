@@ -1,0 +1,452 @@
+"""What `init` promises: a config that loads, guesses that the cells bear out, and no file or person given away."""
+
+import csv
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Desk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spreadsheets import make_openpyxl
+
+from importer.cli import app
+from importer.config import Config, load, platform_layout
+from importer.errors import Refused
+from importer.header_words import language, meaning
+from importer.read import Source, read
+from importer.starter import Asked, start
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = sorted(path.name for path in (ROOT / "sample_data").iterdir() if path.suffix in (".csv", ".xlsx"))
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Callable[..., tuple[Config, str, str]]:
+    """Run init on rows; return the config, its text, and what is said."""
+
+    def run(rows: Sequence[Sequence[str]] | bytes, **asked: Any) -> tuple[Config, str, str]:
+        path = tmp_path / ("leads.csv" if not isinstance(rows, bytes) else "leads.xlsx")
+        if isinstance(rows, bytes):
+            path.write_bytes(rows)
+        else:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(rows)
+        target = tmp_path / "leads.yaml"
+        target.unlink(missing_ok=True)
+        starter = start(Asked(path, **asked))
+        assert starter.path == target
+        return load(target), target.read_text(encoding="utf-8"), "\n".join(starter.told)
+
+    return run
+
+
+def us(count: int, start: int = 100) -> list[str]:
+    return [f"(212) 555-{number:04d}" for number in range(start, start + count)]
+
+
+def german(count: int, start: int = 0) -> list[str]:
+    return [f"030 23125 {number:03d}" for number in range(start, start + count)]
+
+
+def variables(config: Config) -> dict[str, Any]:
+    return {name: one.model_dump(exclude_defaults=True) for name, one in config.variables.items()}
+
+
+# The samples, against the configs that were written by hand.
+
+
+def by_hand(name: str) -> Config:
+    return load(ROOT / "configs" / f"{Path(name).stem}.yaml")
+
+
+def guessed(name: str, folder: Path) -> Config:
+    return load(start(Asked(ROOT / "sample_data" / name, folder / "guessed.yaml")).path)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name != "do_not_call.csv"])
+def test_phones_regions_and_contacts_of_the_samples_are_guessed_as_a_person_wrote_them(
+    name: str, tmp_path: Path
+) -> None:
+    ours, theirs = guessed(name, tmp_path), by_hand(name)
+    assert ours.phone == theirs.phone
+    found, written = ours.secondary_contacts, theirs.secondary_contacts
+    assert (found is None) == (written is None)
+    if found is not None and written is not None:
+        assert (found.group_by, found.primary_when, found.columns) == (
+            written.group_by,
+            written.primary_when,
+            written.columns,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("spring_fair.csv", {"source"}),
+        ("kunden.csv", {"title", "email", "revenue", "seats", "contract_end", "platze", "vertragsende"}),
+        ("clinics.xlsx", {"clinic"}),
+        ("mistakes.csv", {"plan", "email"}),
+        ("platform_layout.csv", set()),
+    ],
+)
+def test_variables_of_the_samples_are_guessed_as_a_person_wrote_them(
+    name: str, other: set[str], tmp_path: Path
+) -> None:
+    ours, theirs = variables(guessed(name, tmp_path)), variables(by_hand(name))
+    assert {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)} == other
+
+
+def test_german_types_are_guessed_under_german_names(tmp_path: Path) -> None:
+    found = guessed("kunden.csv", tmp_path)
+    assert found.variables["platze"] == by_hand("kunden.csv").variables["seats"]
+    assert found.variables["vertragsende"] == by_hand("kunden.csv").variables["contract_end"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_check_runs_with_the_config_that_init_wrote(name: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "sample_data" / name, tmp_path / name)
+    made = start(Asked(tmp_path / name))
+    told = "\n".join(made.told)
+    step = re.search(r"lead-importer (check .* -c .*)", told)
+    assert step
+    _, source, _, config, _, campaign = step[1].split()
+    with pytest.raises(SystemExit) as ended:  # in this process: loading the libraries anew takes longer than all else
+        app(["check", source, "-c", config, "--campaign", campaign, "--ledger", str(tmp_path / "ledger.sqlite3")])
+    assert ended.value.code in (0, 1)
+    passed = re.search(r"(\d+) of (\d+) rows pass", told)
+    assert passed
+    assert int(passed[1]) > 0
+
+
+def test_run_sends_nothing_with_a_fresh_config_until_the_campaign_is_said(desk: Desk) -> None:
+    shutil.copy(ROOT / "sample_data" / "clinics.xlsx", desk.folder)
+    assert desk.run("init", "clinics.xlsx").status == 0
+    ended = desk.run("run", "clinics.xlsx", "-c", "clinics.yaml")
+    assert (ended.status, "no campaign" in ended.err) == (2, True)
+    text = (desk.folder / "clinics.yaml").read_text(encoding="utf-8")
+    for line in re.findall(r"^# (campaign_id: .*)$", text, re.MULTILINE):
+        desk.write("on.yaml", f"{line}\n{text}")
+        assert desk.run("run", "clinics.xlsx", "-c", "on.yaml").status == 2
+
+
+def test_what_is_switched_off_loads_once_its_hash_is_gone(tmp_path: Path) -> None:
+    made = start(Asked(ROOT / "sample_data" / "spring_fair.csv", tmp_path / "a.yaml"))
+    text = made.path.read_text(encoding="utf-8")
+    made.path.write_text(re.sub(r"(?m)^# (where: .*)$", r"\1", text), encoding="utf-8")
+    assert load(made.path).where == by_hand("spring_fair.csv").where
+
+
+# Phones and regions.
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Telefonnummer", "E-Mail"),
+        ("Rufnummer", "Mailadresse"),
+        ("Telefone", "Correio"),
+        ("Nº de teléfono", "Correo electrónico"),
+        ("Téléphone portable", "Courriel"),
+        ("Cellulare", "Posta elettronica"),
+        ("phoneNumber", "emailAddress"),
+    ],
+)
+def test_phone_and_email_are_found_under_headers_of_six_languages(
+    headers: tuple[str, str], begin: Callable[..., Any]
+) -> None:
+    config, _, _ = begin([headers, *((f"+4930231250{number:02d}", f"p{number}@example.com") for number in range(10))])
+    assert config.phone.columns == (headers[0],)
+    assert config.variables["email"].columns == (headers[1],)
+
+
+def test_numbers_are_found_under_a_header_that_does_not_say_so(begin: Callable[..., Any]) -> None:
+    rows = [["Ref", "Reach at"], *([f"{10_000_000_000 + number * 977}", phone] for number, phone in enumerate(us(8)))]
+    assert begin(rows)[0].phone.columns == ("Reach at",)
+
+
+def test_a_phone_column_without_phones_is_not_taken(begin: Callable[..., Any]) -> None:
+    rows = [["Phone type", "Phone consent", "Tel."], *(["mobile", "yes", phone] for phone in us(6))]
+    assert begin(rows)[0].phone.columns == ("Tel.",)
+
+
+def test_mobile_numbers_are_tried_before_others_and_faxes_never(begin: Callable[..., Any]) -> None:
+    rows = [["Phone", "Fax", "Mobile"], *zip(us(5), us(5, 120), us(5, 140), strict=True)]
+    assert begin(rows)[0].phone.columns == ("Mobile", "Phone")
+
+
+@pytest.mark.parametrize(
+    ("headers", "phones", "region"),
+    [
+        (("Name", "Phone"), us(9), "US"),
+        (("Vorname", "Telefon"), german(9), "DE"),
+        (("Name", "Phone"), [*german(8), "+49 30 23125 900"], "DE"),
+        (("Name", "Phone"), [f"+4930231250{number:02d}" for number in range(9)], None),
+        (("A", "Phone"), ["12345678"] * 3 + ["+4930231250", "99999999"], None),
+    ],
+)
+def test_a_region_is_set_only_where_the_numbers_show_it(
+    headers: tuple[str, str], phones: list[str], region: str | None, begin: Callable[..., Any]
+) -> None:
+    assert begin([headers, *(["Ada", phone] for phone in phones)])[0].phone.region == region
+
+
+def test_a_country_column_goes_before_all_and_names_that_are_none_are_told(begin: Callable[..., Any]) -> None:
+    rows = [["Telefon", "Land"], *([phone, "Deutschland"] for phone in german(5)), [us(1)[0], "USA"], ["", "Europa"]]
+    config, _, told = begin(rows)
+    assert config.phone.region.column == "Land"
+    assert "'Europa'" in told
+
+
+def test_region_and_campaign_of_the_command_line_are_written(begin: Callable[..., Any]) -> None:
+    config, _, told = begin([["Phone"], *([phone] for phone in us(3))], region="ca", campaign=12)
+    assert (config.phone.region, config.campaign_id) == ("CA", 12)
+    assert "--campaign" not in told
+
+
+# What looks like one thing and is another.
+
+
+@pytest.mark.parametrize("header", ["Email consent", "E-mail opt-in", "E-Mail", "Newsletter per E-Mail"])
+def test_a_consent_is_never_taken_for_an_address(header: str, begin: Callable[..., Any]) -> None:
+    rows = [
+        [header, "Phone", "Kontakt per Mail"],
+        *(["yes" if number % 2 else "no", phone, f"p{number}@example.com"] for number, phone in enumerate(us(8))),
+    ]
+    assert begin(rows)[0].variables["email"].columns == ("Kontakt per Mail",)
+
+
+@pytest.mark.parametrize(
+    ("dates", "pattern"),
+    [
+        (["31.12.2026", "01.02.2026"], "%d.%m.%Y"),
+        (["31/12/2026", "1/2/2026"], "%d/%m/%Y"),
+        (["12/31/2026", "1/2/2026"], "%m/%d/%Y"),
+        (["2026-12-31", "2026-02-01"], None),
+        (["31/12/26", "01/02/26"], "%d/%m/%y"),
+        (["31 Dec 2026", "1 Feb 2026"], "%d %b %Y"),
+        (["2026-12-31 08:30", "2026-02-01 10:00"], "%Y-%m-%d %H:%M"),
+    ],
+)
+def test_the_notation_of_dates_is_found(dates: list[str], pattern: str | None, begin: Callable[..., Any]) -> None:
+    config, _, told = begin([["Phone", "Renewal"], *zip(us(2), dates, strict=True)])
+    assert config.variables["renewal"].type == "date"
+    assert config.variables["renewal"].format == pattern
+    assert "2 of 2 rows pass" in told
+
+
+def test_dates_that_fit_two_notations_are_left_to_the_person(begin: Callable[..., Any]) -> None:
+    config, text, told = begin(
+        [["Phone", "Renewal"], *zip(us(3), ["01/02/2026", "03/04/2026", "5/6/2026"], strict=True)]
+    )
+    assert "renewal" not in config.variables
+    assert re.search(r'# renewal: \{column: Renewal, type: date, format: "%d/%m/%Y"\}', text)
+    assert "%m/%d/%Y" in text
+    assert "please check" in told
+
+
+@pytest.mark.parametrize("header", ["Account ID", "Zip", "Kundennr.", "CEP", "Employee number"])
+def test_identifiers_are_not_sent_as_amounts(header: str, begin: Callable[..., Any]) -> None:
+    config, _, _ = begin([["Phone", header], *zip(us(4), ["10117", "20095", "80331", "50667"], strict=True)])
+    assert not config.variables
+
+
+def test_leading_zeros_are_no_amounts(begin: Callable[..., Any]) -> None:
+    assert not begin([["Phone", "Shelf"], *zip(us(3), ["0017", "12", "9"], strict=True)])[0].variables
+
+
+# People.
+
+
+@pytest.mark.parametrize(
+    ("headers", "template"),
+    [
+        (("Vorname", "Name"), "{Vorname} {Name}"),
+        (("Nome", "Cognome"), "{Nome} {Cognome}"),
+        (("Nom", "Prénom"), "{Prénom} {Nom}"),
+        (("Nombre", "Apellidos"), "{Nombre} {Apellidos}"),
+        (("Sobrenome", "Nome"), "{Nome} {Sobrenome}"),
+        (("firstName", "lastName"), "{firstName} {lastName}"),
+    ],
+)
+def test_a_name_in_two_columns_becomes_a_template(
+    headers: tuple[str, str], template: str, begin: Callable[..., Any]
+) -> None:
+    _, text, _ = begin([[*headers, "Phone"], *(["Ada", "Marsh", phone] for phone in us(3))])
+    assert f'customer_name: "{template}"' in text
+
+
+def test_people_on_the_same_row_are_contacts_and_second_numbers_are_not(begin: Callable[..., Any]) -> None:
+    head = ["Name", "Phone", "Phone 2", "Contact 3", "Phone 3", "E-mail 3", "Spouse Phone"]
+    rows = [
+        ["Ada", a, b, "Ben", c, f"ben{place}@example.com", d]
+        for place, (a, b, c, d) in enumerate(zip(us(4), us(4, 110), us(4, 120), us(4, 130), strict=True))
+    ]
+    config, _, _ = begin([head, *rows])
+    assert config.phone.columns == ("Phone", "Phone 2")
+    assert config.secondary_contacts is not None
+    found = {contact.phone: variables_of(contact) for contact in config.secondary_contacts.columns}
+    assert found == {
+        "Phone 3": {"customer_name": ("Contact 3",), "email": ("E-mail 3",)},
+        "Spouse Phone": {},
+    }
+
+
+def variables_of(contact: Any) -> dict[str, tuple[str, ...]]:
+    return {name: one.columns for name, one in contact.variables.items()}
+
+
+def test_rows_are_grouped_only_where_a_column_says_who_is_the_lead(begin: Callable[..., Any]) -> None:
+    head = ["Account ID", "Role", "Phone"]
+    people = [[f"A{number // 2}", "Main" if number % 2 == 0 else "Spouse", phone] for number, phone in enumerate(us(8))]
+    contacts = begin([head, *people])[0].secondary_contacts
+    assert contacts.group_by == "Account ID"
+    assert contacts.primary_when.in_ == ("Main",)
+    config, text, told = begin([head, *([key, "Clerk", phone] for key, _, phone in people)])
+    assert config.secondary_contacts is None
+    assert "#   group_by: Account ID" in text
+    assert "each row is a lead of its own" in told
+
+
+def test_who_must_not_be_called_is_told_loudly(begin: Callable[..., Any]) -> None:
+    _, text, told = begin([["Phone", "Do Not Call"], *zip(us(4), ["", "", "Yes", ""], strict=True)])
+    assert '# where: {column: Do Not Call, not_in: ["Yes"]}' in text
+    assert "Warning" in told
+
+
+def test_no_number_address_or_name_of_a_person_stands_in_the_config(begin: Callable[..., Any]) -> None:
+    rows = [
+        ["Phone", "Other", "Remarks", "Status", "Fax", "Name"],
+        *(
+            [
+                phone,
+                f"x{number}@example.com",
+                f"call Ada on {phone}",
+                f"ask +1 212 555 01{number:02d}",
+                fax,
+                "Ada Marsh",
+            ]
+            for number, (phone, fax) in enumerate(zip(us(12), us(12, 150), strict=True))
+        ),
+    ]
+    _, text, told = begin(rows)
+    for secret in ("555", "@example", "Ada", "Marsh"):
+        assert secret not in text + told
+
+
+def test_the_platforms_layout_is_spelt_out_as_it_is_read_without_a_config(tmp_path: Path) -> None:
+    path = ROOT / "sample_data" / "platform_layout.csv"
+    made = start(Asked(path, tmp_path / "a.yaml"))
+    assert load(made.path).fingerprint() == platform_layout(read(path, Source()).columns).fingerprint()
+    assert any("no config is needed" in line for line in made.told)
+
+
+# Files that are odd.
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "empty"),
+        ("+12125550100,Ada\n+12125550101,Ben\n", "header"),
+        ("ada@example.com\nben@example.com\n", "header"),
+        ("Name,Town\nAda,Berlin\n", "phone numbers"),
+        ("Phone,import_status,import_run_id\n1,created,x\n", "result file"),
+        ("Phone,17|abcdefghijk\n+12125550100,x\n", "17|"),
+    ],
+)
+def test_what_no_config_can_be_guessed_from_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("a.csv", content)
+    ended = desk.run("init", "a.csv")
+    if said == "17|":  # a header that looks like a key stays out of everything
+        assert "abcdefghijk" not in ended.out
+        return
+    assert (ended.status, ended.out) == (2, "")
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert "5550100" not in ended.err
+    assert not (tmp_path / "a.yaml").exists()
+
+
+def test_headers_alone_are_enough_for_a_first_guess(begin: Callable[..., Any]) -> None:
+    config, _, told = begin([["First Name", "Last Name", "Phone", "Phone 2"]])
+    assert config.phone.columns[0] == "Phone"
+    assert "no rows" in told
+
+
+def test_one_column_is_enough(begin: Callable[..., Any]) -> None:
+    assert begin([["Phone"], *([phone] for phone in us(3))])[0].phone.columns == ("Phone",)
+
+
+def test_a_file_that_exists_is_never_overwritten(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("a.csv", "Phone\n+12125550100\n")
+    desk.write("a.yaml", "mine")
+    ended = desk.run("init", "a.csv")
+    assert (ended.status, "-o" in ended.err) == (2, True)
+    assert (tmp_path / "a.yaml").read_text(encoding="utf-8") == "mine"
+    assert desk.run("init", "a.csv", "-o", "b.yaml").status == 0
+    assert desk.run("init", "a.csv", "-o", "nowhere/b.yaml").status == 2
+    assert desk.run("init", "a.csv", "-o", ".").status == 2
+
+
+def test_the_sheet_with_the_leads_is_found_or_taken_as_named(begin: Callable[..., Any]) -> None:
+    notes = [["Phone", "About"], ["none", "Ask Ada"], ["none", "Ask Ben"]]
+    book = make_openpyxl(notes, Leads=[["Phone"], *([phone] for phone in us(3))], More=[["Phone"], [us(1)[0]]])
+    config, text, _ = begin(book)
+    assert config.source.sheet == "Leads"
+    assert '"More"' in text
+    assert begin(book, sheet="More")[0].source.sheet == "More"
+    assert begin(book, sheet=2)[0].source.sheet == 2
+
+
+# Laws.
+
+CELLS = (
+    "|+1 212 555 0100|(212) 555-0101|030 23125 017|ada@example.com|yes|no|Primary|31/12/2026|01/02/2026|7|0017|DE|New"
+    "|A-1|true|null|{x}|4.41E+11"
+)
+HEADERS = (
+    "Phone|Phone 2|Contact 2|Name|First Name|Vorname|E-mail|Country|Account ID|Role|Campaign|Status|Do Not Call|Renewal"
+    "|{x}|null|a: b|- c|# d|Tel| Phone|phone_number|secondary_phone_1|secondary_1_name|NO|007"
+)
+CELL = st.sampled_from(CELLS.split("|")) | st.text(max_size=6)
+HEADER = st.sampled_from([*HEADERS.split("|"), "17|abcdefgh"]) | st.text(max_size=8)
+TABLE = st.integers(1, 6).flatmap(
+    lambda width: st.tuples(
+        st.lists(HEADER, min_size=width, max_size=width),
+        st.lists(st.lists(CELL, min_size=width, max_size=width), max_size=6),
+    )
+)
+
+
+@given(TABLE)
+@settings(max_examples=50, deadline=None)
+def test_for_any_table_the_config_loads_or_the_command_refuses(
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[str], list[list[str]]]
+) -> None:
+    header, rows = drawn
+    folder = tmp_path_factory.mktemp("init")
+    path = folder / "a.csv"
+    with path.open("w", encoding="utf-8", newline="", errors="replace") as file:
+        csv.writer(file).writerows([header, *rows])
+    with suppress(Refused):
+        start(Asked(path))
+    if not (folder / "a.yaml").exists():
+        return
+    config = load(folder / "a.yaml")
+    assert config.campaign_id is None or config.campaign_id.column == "campaign_id"  # type: ignore[union-attr]
+    columns = read(path, Source()).columns
+    assert set(config.phone.columns) <= {column.strip() for column in columns}
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_any_header_has_a_meaning_or_none(header: str) -> None:
+    assert meaning(header) == meaning(header.strip())
+    assert language([header]) in (None, "de", "en", "es", "fr", "it", "pt")
