@@ -401,6 +401,7 @@ class _Guesser:
     def _name(self, person: str) -> list[Variable]:
         """Return the name: of its parts where there are both, as in "Vorname" and "Name", or "Nome" and "Cognome"."""
         first, last, whole = (self._words(kind, person) for kind in ("first", "last", "name"))
+        whole += [column for column in self._words("primary", person) if not column.values(_YES)]
         if first and not last:
             last, whole = whole[:1], []
         elif last and not first:

@@ -241,7 +241,9 @@ class _Page:
         if len(self.sheets) > 1:
             yield _line("sheet", _quoted(self.sheets[0]), Sure.LIKELY, "the one with the most phone numbers")
         filled, usable = found.numbers
-        yield _line("phone", _listed(found.phones), found.phones_sure, f"{usable:,} of {filled:,} are usable numbers")
+        yield _line(
+            "phone", _listed(found.phones), found.phones_sure, f"{usable:,} of {filled:,} looked at are usable numbers"
+        )
         if region.code or region.column:
             yield _line("region", region.code or f"{{column: {_scalar(region.column or '')}}}", region.sure, region.why)
         elif region.why:
@@ -353,7 +355,9 @@ class _Page:
         key = f"  column: {_scalar(names[0])}" if len(names) == 1 else f"  columns: [{', '.join(map(_scalar, names))}]"
         first = "; the first usable one is taken" if len(names) > 1 else ""
         yield "phone:"
-        yield _with_comment(key, f"{self.found.phones_sure}: {usable:,} of {filled:,} are usable numbers{first}")
+        yield _with_comment(
+            key, f"{self.found.phones_sure}: {usable:,} of {filled:,} looked at are usable numbers{first}"
+        )
         yield from self._region()
 
     def _region(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Desk
+from conftest import KEY, Ended
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spreadsheets import make_openpyxl
@@ -41,6 +41,24 @@ def begin(tmp_path: Path) -> Callable[..., tuple[Config, str, str]]:
         starter = start(Asked(path, **asked))
         assert starter.path == target
         return load(target), target.read_text(encoding="utf-8"), "\n".join(starter.told)
+
+    return run
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Run a command in this process, in a folder and a state of its own: loading all libraries anew takes longer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
+    monkeypatch.setenv("OTONISTARK_API_KEY", KEY)
+
+    def run(*words: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            app(words)
+        said = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), said.out, said.err)
 
     return run
 
@@ -108,30 +126,33 @@ def test_german_types_are_guessed_under_german_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_check_runs_with_the_config_that_init_wrote(name: str, tmp_path: Path) -> None:
+def test_check_runs_with_the_config_that_init_wrote(name: str, tmp_path: Path, command: Callable[..., Ended]) -> None:
     shutil.copy(ROOT / "sample_data" / name, tmp_path / name)
-    made = start(Asked(tmp_path / name))
-    told = "\n".join(made.told)
-    step = re.search(r"lead-importer (check .* -c .*)", told)
+    made = command("init", name)
+    assert made.status == 0, made.err
+    assert made.out.splitlines() == [f"{Path(name).stem}.yaml"]
+    step = re.search(r"lead-importer (check .* -c .*)", made.err)
     assert step
-    _, source, _, config, _, campaign = step[1].split()
-    with pytest.raises(SystemExit) as ended:  # in this process: loading the libraries anew takes longer than all else
-        app(["check", source, "-c", config, "--campaign", campaign, "--ledger", str(tmp_path / "ledger.sqlite3")])
-    assert ended.value.code in (0, 1)
-    passed = re.search(r"(\d+) of (\d+) rows pass", told)
+    checked = command(*step[1].split())
+    assert checked.status in (0, 1), checked.err
+    passed = re.search(r"(\d+) of (\d+) rows pass", made.err)
     assert passed
     assert int(passed[1]) > 0
 
 
-def test_run_sends_nothing_with_a_fresh_config_until_the_campaign_is_said(desk: Desk) -> None:
-    shutil.copy(ROOT / "sample_data" / "clinics.xlsx", desk.folder)
-    assert desk.run("init", "clinics.xlsx").status == 0
-    ended = desk.run("run", "clinics.xlsx", "-c", "clinics.yaml")
+def test_run_sends_nothing_with_a_fresh_config_until_the_campaign_is_said(
+    tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    shutil.copy(ROOT / "sample_data" / "clinics.xlsx", tmp_path)
+    assert command("init", "clinics.xlsx").status == 0
+    ended = command("run", "clinics.xlsx", "-c", "clinics.yaml", "--base-url", "http://127.0.0.1:9")
     assert (ended.status, "no campaign" in ended.err) == (2, True)
-    text = (desk.folder / "clinics.yaml").read_text(encoding="utf-8")
-    for line in re.findall(r"^# (campaign_id: .*)$", text, re.MULTILINE):
-        desk.write("on.yaml", f"{line}\n{text}")
-        assert desk.run("run", "clinics.xlsx", "-c", "on.yaml").status == 2
+    text = (tmp_path / "clinics.yaml").read_text(encoding="utf-8")
+    lines = re.findall(r"(?m)^# (campaign_id: .*)$", text)
+    assert len(lines) == 2
+    for line in lines:
+        (tmp_path / "on.yaml").write_text(f"{line}\n{text}", encoding="utf-8")
+        assert command("run", "clinics.xlsx", "-c", "on.yaml", "--base-url", "http://127.0.0.1:9").status == 2
 
 
 def test_what_is_switched_off_loads_once_its_hash_is_gone(tmp_path: Path) -> None:
@@ -280,6 +301,11 @@ def test_a_name_in_two_columns_becomes_a_template(
     assert f'customer_name: "{template}"' in text
 
 
+def test_a_primary_contact_is_a_name_where_it_is_no_yes_or_no(begin: Callable[..., Any]) -> None:
+    config, _, _ = begin([["Account", "Primary Contact", "Phone"], *(["A", "Ada Marsh", phone] for phone in us(3))])
+    assert config.variables["customer_name"].columns == ("Primary Contact",)
+
+
 def test_people_on_the_same_row_are_contacts_and_second_numbers_are_not(begin: Callable[..., Any]) -> None:
     head = ["Name", "Phone", "Phone 2", "Contact 3", "Phone 3", "E-mail 3", "Spouse Phone"]
     rows = [
@@ -356,19 +382,15 @@ def test_the_platforms_layout_is_spelt_out_as_it_is_read_without_a_config(tmp_pa
         ("ada@example.com\nben@example.com\n", "header"),
         ("Name,Town\nAda,Berlin\n", "phone numbers"),
         ("Phone,import_status,import_run_id\n1,created,x\n", "result file"),
-        ("Phone,17|abcdefghijk\n+12125550100,x\n", "17|"),
     ],
 )
-def test_what_no_config_can_be_guessed_from_is_refused(content: str, said: str, tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    desk.write("a.csv", content)
-    ended = desk.run("init", "a.csv")
-    if said == "17|":  # a header that looks like a key stays out of everything
-        assert "abcdefghijk" not in ended.out
-        return
+def test_what_no_config_can_be_guessed_from_is_refused(
+    content: str, said: str, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    (tmp_path / "a.csv").write_text(content, encoding="utf-8")
+    ended = command("init", "a.csv")
     assert (ended.status, ended.out) == (2, "")
     assert said in ended.err
-    assert "Traceback" not in ended.err
     assert "5550100" not in ended.err
     assert not (tmp_path / "a.yaml").exists()
 
@@ -383,16 +405,15 @@ def test_one_column_is_enough(begin: Callable[..., Any]) -> None:
     assert begin([["Phone"], *([phone] for phone in us(3))])[0].phone.columns == ("Phone",)
 
 
-def test_a_file_that_exists_is_never_overwritten(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    desk.write("a.csv", "Phone\n+12125550100\n")
-    desk.write("a.yaml", "mine")
-    ended = desk.run("init", "a.csv")
+def test_a_file_that_exists_is_never_overwritten(tmp_path: Path, command: Callable[..., Ended]) -> None:
+    (tmp_path / "a.csv").write_text("Phone\n+12125550100\n", encoding="utf-8")
+    (tmp_path / "a.yaml").write_text("mine", encoding="utf-8")
+    ended = command("init", "a.csv")
     assert (ended.status, "-o" in ended.err) == (2, True)
     assert (tmp_path / "a.yaml").read_text(encoding="utf-8") == "mine"
-    assert desk.run("init", "a.csv", "-o", "b.yaml").status == 0
-    assert desk.run("init", "a.csv", "-o", "nowhere/b.yaml").status == 2
-    assert desk.run("init", "a.csv", "-o", ".").status == 2
+    assert command("init", "a.csv", "-o", "b.yaml").status == 0
+    assert command("init", "a.csv", "-o", "nowhere/b.yaml").status == 2
+    assert command("init", "a.csv", "-o", ".").status == 2
 
 
 def test_the_sheet_with_the_leads_is_found_or_taken_as_named(begin: Callable[..., Any]) -> None:
