@@ -67,6 +67,17 @@ def no_problems() -> pl.DataFrame:
     return pl.DataFrame(schema=PROBLEMS)
 
 
+#: Number cells that a workbook shows with digits or signs that the number itself has not (zeros in front, a plus,
+#: brackets). `index` is the row's place in its table from 0, `column` its unique name, `format` the number format as
+#: Excel writes it (ECMA-376 Part 1, 18.8.31), such as `00000`, `0##########` or `(000) 000-0000`.
+FORMATS: dict[str, Any] = {"index": pl.UInt32, "column": pl.String, "format": pl.String}
+
+
+def no_formats() -> pl.DataFrame:
+    """Return an empty frame of the `FORMATS` schema."""
+    return pl.DataFrame(schema=FORMATS)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One input as text cells, each row with its place in the file.
@@ -88,6 +99,11 @@ class Table:
     problems: pl.DataFrame = field(default_factory=no_problems)
     notes: tuple[str, ...] = ()
     """What the summary has to say about the file: a guessed encoding, other sheets with data, hidden rows."""
+    numbers: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Which cells a workbook holds as numbers, not as texts: a Boolean column for each column that has such cells, under
+    its unique name, as high as `cells`; dates, times and booleans are no numbers. No columns for text files."""
+    formats: pl.DataFrame = field(default_factory=no_formats)
+    """Number cells shown with more than their number (schema `FORMATS`)."""
     delimiter: str | None = None
     """Of a text file."""
     encoding: str | None = None
