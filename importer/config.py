@@ -163,6 +163,12 @@ def _several(value: object) -> object:
     return value if isinstance(value, list | tuple | Mapping) else (value,)
 
 
+def _yaml_nulls(value: object) -> object:
+    """Take NULL and ~ in a list for the texts that they are in cells."""
+    texts = value if isinstance(value, list | tuple) else (value,)
+    return tuple("null" if text is None else text for text in texts)
+
+
 def _sheet(value: object) -> str | int:
     number = value.value if isinstance(value, Scalar) else value
     if isinstance(value, Mapping | list) or not str(value).strip():
@@ -358,7 +364,7 @@ class Api(Settings):
 
 
 class Source(Settings):
-    """Where the rows stand in a workbook."""
+    """Where the rows stand in a file, and which cells are empty."""
 
     example = "{sheet: Leads}"
     sheet: (
@@ -371,6 +377,11 @@ class Source(Settings):
     )
     header_row: Count | None = Field(
         default=None, description="Row of the headers, from 1. Default: found.", examples=[1]
+    )
+    empty: Annotated[CellTexts, BeforeValidator(_yaml_nulls)] = Field(
+        default=(),
+        description="Cells that stand for an empty one, in any case. Default: none, every text is sent as it stands.",
+        examples=[["NULL", "n/a", "-", "#N/A"]],
     )
 
 
@@ -658,7 +669,7 @@ class Config(Settings):
 
     example = "phone: {column: Phone}"
     api: Api = Field(default=Api(), description="The service and where its key is found.")
-    source: Source = Field(default=Source(), description="The sheet and its header row.")
+    source: Source = Field(default=Source(), description="The sheet, its header row, and what stands for an empty cell.")
     campaign_id: Campaign | None = Field(
         default=None,
         description="The campaign's number, or the column that says it.",

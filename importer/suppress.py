@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from importer.cells import mend_phones
 from importer.errors import Refused
 from importer.phones import parse_phones
 from importer.read import Source, read
@@ -20,9 +21,8 @@ def suppression_list(paths: Sequence[Path], region: str | None) -> dict[str, str
     found: dict[str, str] = {}
     for path in paths:
         table = read(path, Source(header_row=None))
-        texts = pl.concat(
-            [pl.Series(table.headers, dtype=pl.String), *(table.cells.get_column(name) for name in table.columns)]
-        )
+        cells = mend_phones(table)
+        texts = pl.concat([pl.Series(table.headers, dtype=pl.String), *cells.get_columns()])
         numbers = _numbers(texts, region)
         if not numbers and table.cells.height:
             raise Refused(

@@ -1,0 +1,115 @@
+"""The digits that a workbook's number format shows and the number itself has not (ECMA-376 Part 1, 18.8.31)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import polars as pl
+
+_TOKEN = re.compile(r'"([^"]*)"|\\(.)|_.|\*.|\[([^\]]*)\]|(.)', re.DOTALL)
+_CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?\d+(?:\.\d+)?)")
+#: Letters of dates, signs of shares, powers and fractions: no format of digits.
+_NO_DIGITS = re.compile(r"[A-Za-z%/@]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """One part of a format: when it holds, what stands in front, and how many digits it shows at least."""
+
+    condition: tuple[str, float] | None
+    front: str
+    fewest: int
+
+
+def shown_digits(texts: pl.Series, formats: pl.Series) -> pl.Series:
+    """Return each whole number as its format shows it: digits, and a plus where one stands in front.
+
+    Spaces, brackets and words of the format are left out. Null where the text is no whole number from 0, or the format
+    does not only add digits.
+    """
+    frame = pl.DataFrame({"text": texts, "format": formats})
+    shown = pl.lit(None, pl.String)
+    number = pl.when(pl.col("text").str.contains(r"^(?:0|[1-9]\d{0,14})$")).then("text")
+    for code in frame["format"].unique().drop_nulls().to_list():
+        ours = pl.col("format") == code
+        free = ours
+        for section in _sections(code):
+            if section is None:  # such numbers are shown in a way that is not known here
+                break
+            digits = pl.lit(section.front) + number.str.zfill(section.fewest)
+            shown = pl.when(free & _holds(section, number)).then(digits).otherwise(shown)
+            free &= ~_holds(section, number)
+    return frame.select(shown.alias("shown")).to_series()
+
+
+def _holds(section: _Section, number: pl.Expr) -> pl.Expr:
+    if section.condition is None:
+        return pl.lit(True)
+    sign, limit = section.condition
+    value = number.cast(pl.Int64)
+    return {
+        "<": value < limit,
+        "<=": value <= limit,
+        ">": value > limit,
+        ">=": value >= limit,
+        "=": value == limit,
+        "<>": value != limit,
+    }[sign].fill_null(value=False)
+
+
+@lru_cache(maxsize=256)
+def _sections(code: str) -> tuple[_Section | None, ...]:
+    """Return the sections that whole numbers from 0 may come to, in order; the last one holds for the rest."""
+    parts = list(_split(code))
+    sections = [_section(part) for part in parts]
+    if any(section is not None and section.condition for section in sections):
+        return tuple(sections[:3])
+    if len(parts) > 2:  # positive; negative; zero
+        zero, rest = sections[2], sections[0]
+        as_zero = None if zero is None else _Section(("=", 0.0), zero.front, zero.fewest)
+        return (as_zero or _Section(("=", 0.0), "", 1), rest)
+    return (sections[0],)
+
+
+def _split(code: str) -> Iterator[str]:
+    part = ""
+    for token in _TOKEN.finditer(code):
+        if token[4] == ";":
+            yield part
+            part = ""
+        else:
+            part += token[0]
+    yield part
+
+
+def _section(part: str) -> _Section | None:
+    """Return what a section shows; None where it is no format of digits, or puts digits of its own between them."""
+    condition, words, pattern = None, [], ""
+    for token in _TOKEN.finditer(part):
+        literal = token[1] if token[1] is not None else token[2]
+        if literal is None and token[4] is not None and token[4] in "+-()$ :€£¥":
+            literal = token[4]
+        if literal is not None:
+            words.append((literal, bool(pattern)))
+        elif token[3] is not None:
+            if found := _CONDITION.match(token[3]):
+                condition = (found[1], float(found[2]))
+        elif token[4] is not None:
+            pattern += token[4]
+    whole = pattern.partition(".")[0]
+    if _NO_DIGITS.search(pattern) or not re.search("[0#?]", whole) or whole.endswith(","):
+        return None
+    places = re.sub("[^0#?]", "", whole)
+    fewest = len(places) - places.index("0") if "0" in places else 1
+    front = _front(words)
+    return None if front is None else _Section(condition, front, fewest)
+
+
+def _front(words: list[tuple[str, bool]]) -> str | None:
+    """Return the plus and the digits that stand before the number; None where digits stand between or behind."""
+    if any(re.search("[^\\W\\d_]", text) for text, _ in words):
+        return ""  # words, as in "No. 2 "000: what they say is not part of the number
+    if any(re.search(r"[\d+]", text) for text, behind in words if behind):
+        return None
+    return re.sub(r"[^\d+]", "", "".join(text for text, _ in words))
