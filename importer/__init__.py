@@ -7,8 +7,10 @@ The story of one row, in order:
     config      says what the columns mean; `config_problems` says what is wrong with it
     read        turns a file into text cells: `read_text`, `read_workbook` (with `sheet_xml` for
                 what only its XML tells), and `headers` for their column names
-    mapping     finds phone, campaign and variables in the cells, with `phones` (and `phone_patterns`, its fast path)
-                and `emails` for what they are
+    cells       restores what spreadsheets have damaged, where `number_formats` or `wrong_encoding` prove what it was,
+                and refuses the rest
+    mapping     finds phone, campaign and variables in the cells, with `phones` (and `phone_patterns`, its fast path),
+                `dates` and `emails` for what they are
     suppress    knows who must not be called
     group       joins rows to leads with their secondary contacts
     plan        decides which leads are sent, by what `ledger` knows (`hashes` of people, `group_commit` to disk) and by

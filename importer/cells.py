@@ -6,14 +6,13 @@ as a number may be good enough as a text. Each column is asked first, all rows a
 the kind; what follows looks at those cells only.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
 
-from importer.config import Config, RegionColumn, Variable, resolve
+from importer.config import Config, Variable, resolve
 from importer.number_formats import shown_digits
 from importer.records import PROBLEMS, Table, no_problems
 from importer.wrong_encoding import LIKELY, decoded
@@ -26,10 +25,54 @@ Use = Literal["phone", "text", "typed"]
 
 #: Errors as spreadsheets write them, in the languages that have their own (Microsoft, "Formula errors"; LibreOffice).
 _ERRORS = frozenset(
-    "#n/a #ref! #value! #div/0! #name? #null! #num! #spill! #calc! #field! #blocked! #unknown! #busy! #connect! "
-    "#getting_data #nv #bezug! #wert! #zahl! #n/d #valeur! #nom? #nombre! #nul! #valor! #¡valor! #¡ref! #¡div/0! #¡num! "
-    "#¿nombre? #¡nulo! #nome? #rif! #valore! #arg! #adr! #liczba! #nazwa? #n/b! #waarde! #verw! #naam? #getal! #leeg! "
-    "#error! #fmt".split()
+    [
+        "#n/a",
+        "#ref!",
+        "#value!",
+        "#div/0!",
+        "#name?",
+        "#null!",
+        "#num!",
+        "#spill!",
+        "#calc!",
+        "#field!",
+        "#blocked!",
+        "#unknown!",
+        "#busy!",
+        "#connect!",
+        "#getting_data",
+        "#nv",
+        "#bezug!",
+        "#wert!",
+        "#zahl!",
+        "#n/d",
+        "#valeur!",
+        "#nom?",
+        "#nombre!",
+        "#nul!",
+        "#valor!",
+        "#¡valor!",
+        "#¡ref!",
+        "#¡div/0!",
+        "#¡num!",
+        "#¿nombre?",
+        "#¡nulo!",
+        "#nome?",
+        "#rif!",
+        "#valore!",
+        "#arg!",
+        "#adr!",
+        "#liczba!",
+        "#nazwa?",
+        "#n/b!",
+        "#waarde!",
+        "#verw!",
+        "#naam?",
+        "#getal!",
+        "#leeg!",
+        "#error!",
+        "#fmt",
+    ]
 )
 _ERROR = r"^(?:#+|Err:\d{3})$"
 
@@ -212,7 +255,7 @@ class _Mender:
             "message",
             pl.lit(False).alias("blocking"),
         )
-        self.notes.append(lines.select(PROBLEMS))
+        self.notes.append(lines.select(list(PROBLEMS)))
         self.mendings.append(Mending(column, what, places.len()))
 
     # Refused.
@@ -227,7 +270,9 @@ class _Mender:
             self._refuse(texts, errors, uses, "cell_error", reason)
         if "beyond ASCII" in hints:
             damaged = texts.str.contains("\ufffd", literal=True).fill_null(value=False)
-            reason = " was damaged by a wrong encoding: � stands for a letter that is lost. Take it from its source again."
+            reason = (
+                " was damaged by a wrong encoding: � stands for a letter that is lost. Take it from its source again."
+            )
             self._refuse(texts, damaged, uses, "cell_damaged", reason)
 
     def _refuse_lost_digits(self, texts: pl.Series, hints: frozenset[str]) -> None:
@@ -265,9 +310,7 @@ class _Mender:
         if filled < _ALIKE_CELLS or int(digits.sum()) < _ALIKE_SHARE * filled:
             return
         lengths = texts.str.len_bytes()
-        usual, count = (
-            lengths.filter(digits).value_counts(sort=True, name="count").select(pl.nth(0), "count").row(0)
-        )
+        usual, count = lengths.filter(digits).value_counts(sort=True, name="count").select(pl.nth(0), "count").row(0)
         if count < max(_ALIKE_CELLS, _ALIKE_SHARE * filled):
             return
         fewer = digits & (lengths < usual) & ~texts.str.starts_with("0").fill_null(value=False)

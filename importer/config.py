@@ -669,7 +669,9 @@ class Config(Settings):
 
     example = "phone: {column: Phone}"
     api: Api = Field(default=Api(), description="The service and where its key is found.")
-    source: Source = Field(default=Source(), description="The sheet, its header row, and what stands for an empty cell.")
+    source: Source = Field(
+        default=Source(), description="The sheet, its header row, and what stands for an empty cell."
+    )
     campaign_id: Campaign | None = Field(
         default=None,
         description="The campaign's number, or the column that says it.",

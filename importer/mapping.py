@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import polars as pl
 
+from importer.cells import INVISIBLE, Mended, Mending, use_of
 from importer.config import Config, RegionColumn, resolve
+from importer.dates import read_dates
 from importer.emails import invalid_emails
 from importer.phones import parse_phones
-from importer.records import PROBLEMS, Table, no_problems
+from importer.records import PROBLEMS, no_problems
 
 if TYPE_CHECKING:
+    from importer.cells import Use
     from importer.config import CampaignColumn, Variable, When
-
-#: What is trimmed off a cell before it is read: white space, and what cannot be seen either (zero-width, BOM).
-INVISIBLE = " \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"
 
 _ESCAPES = {chr(code): f"\\u{code:04x}" for code in range(32)} | {'"': '\\"', "\\": "\\\\"}
 
@@ -46,9 +46,6 @@ _YES = (
 )
 _NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non", "faux")
 
-#: Years outside are a two-digit year read as the first century, or a slip of the hand.
-_FIRST_YEAR, _LAST_YEAR = 1900, 2199
-
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
@@ -71,6 +68,10 @@ class Mapped:
     phone_columns: tuple[str, ...] = ()
     field_columns: Mapping[str, str] | None = None
     """The API's field (`variables.email`) → the user's column, to name it when the server refuses the field."""
+    notes: tuple[str, ...] = ()
+    """What the summary has to say about how columns were read."""
+    mendings: tuple[Mending, ...] = ()
+    """What was restored before."""
 
     @classmethod
     def nothing(cls) -> "Mapped":
@@ -78,20 +79,51 @@ class Mapped:
         return cls(pl.DataFrame(), no_problems(), no_problems())
 
 
-def map_rows(table: Table, config: Config) -> Mapped:
-    """Map every row of `table` by `config`, whose columns must exist in it (`config.check_columns`)."""
-    return _Mapper(table, config).map()
+def map_rows(mended: Mended, config: Config) -> Mapped:
+    """Map every row of a table by `config`, whose columns must exist in it (`config.check_columns`)."""
+    return _Mapper(mended, config).map()
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Cells that can't be trusted: which rows (`mask`), and `index`, `code`, `reason`, `column` of each."""
+
+    mask: pl.Series
+    lines: pl.DataFrame
+
+    def overrule(self, parsed: pl.DataFrame) -> pl.DataFrame:
+        """Put the refusals in the place of what phones were read as."""
+        rows = self.lines["index"]
+        return parsed.with_columns(
+            parsed["phone"].scatter(rows, None),
+            parsed["code"].scatter(rows, self.lines["code"]),
+            parsed["reason"].scatter(rows, self.lines["reason"]),
+        )
+
+    def problems(self, *, slot: int, only: pl.Series | None = None, dropped: str | None = None) -> pl.DataFrame:
+        """Return a `PROBLEMS` line for each; `dropped` is the variable that is left out for it."""
+        lines = self.lines if only is None else self.lines.filter(only.gather(self.lines["index"]))
+        before = "" if dropped is None else f"variable {dropped!r} was left out: "
+        return lines.select(
+            "index",
+            pl.lit(slot, pl.UInt8).alias("slot"),
+            "code",
+            "column",
+            (pl.lit(before) + pl.col("reason")).alias("message"),
+            pl.lit(dropped is None).alias("blocking"),
+        )
 
 
 class _Mapper:
     """One table being mapped: its cleaned cells, and the problems found so far."""
 
-    def __init__(self, table: Table, config: Config) -> None:
-        self.table = table
+    def __init__(self, mended: Mended, config: Config) -> None:
+        self.mended = mended
         self.config = config
-        self.cells = table.cells.select(pl.all().str.strip_chars(INVISIBLE).replace("", None))
-        self.height = table.cells.height
-        self.problems: list[pl.DataFrame] = [table.problems]
+        self.cells = mended.cells
+        self.height = mended.cells.height
+        self.problems: list[pl.DataFrame] = [mended.table.problems, mended.notes]
+        self.notes: list[str] = []
 
     # The recipe.
 
@@ -101,7 +133,7 @@ class _Mapper:
         phone, phone_column, phone_problems = self._phone(config.phone.columns, config.phone.region, slot=0)
         campaign, campaign_problems = self._campaign()
         variables, own_problems = self._variables(config.variables, slot=0)
-        shared = [*self.problems, *phone_problems, *campaign_problems]
+        shared = [*self.problems, *phone_problems, *campaign_problems, *self._damaged_keys()]
         as_contact, contact_problems = variables, own_problems
         if contacts is not None and contacts.group_by is not None and contacts.variables is not None:
             as_contact, contact_problems = self._variables(contacts.variables, slot=0)
@@ -128,6 +160,8 @@ class _Mapper:
             campaign_column=self._campaign_header(),
             phone_columns=tuple(self._header(name) for name in config.phone.columns),
             field_columns=self._field_columns(),
+            notes=tuple(dict.fromkeys(self.notes)),
+            mendings=self.mended.mendings,
         )
 
     # Cells.
@@ -148,6 +182,28 @@ class _Mapper:
         if not self.cells.width:
             return pl.repeat(True, self.height, dtype=pl.Boolean, eager=True)
         return self.cells.select(pl.all_horizontal(pl.all().is_null())).to_series()
+
+    def _refused(self, use: "Use", headers: Iterable[str]) -> "_Refused | None":
+        """Return which rows have a cell in these columns that may not be put to this use, and why."""
+        lines = [(header, found) for header in headers if (found := self.mended.refused(use, header)) is not None]
+        if not lines:
+            return None
+        all_lines = pl.concat(found.with_columns(column=pl.lit(header)) for header, found in lines).unique(
+            "index", keep="first", maintain_order=True
+        )
+        mask = pl.repeat(False, self.height, dtype=pl.Boolean, eager=True).scatter(all_lines["index"], True)
+        return _Refused(mask, all_lines)
+
+    def _damaged_keys(self) -> list[pl.DataFrame]:
+        """Return the problems of rows whose group, campaign or condition can't be trusted."""
+        contacts = self.config.secondary_contacts
+        campaign = self.config.campaign_id
+        whens = (self.config.where, contacts.primary_when if contacts else None)
+        names = [when.column for when in whens if when is not None]
+        names += [contacts.group_by] if contacts and contacts.group_by else []
+        names += [campaign.column] if campaign is not None and not isinstance(campaign, int) else []
+        headers = dict.fromkeys(map(self._header, names))
+        return [found.problems(slot=0) for header in headers if (found := self._refused("text", [header]))]
 
     def _matches(self, when: "When | None", *, otherwise: bool) -> pl.Series:
         if when is None:
@@ -177,6 +233,8 @@ class _Mapper:
         for header in headers:
             texts = self.cells.get_column(header)
             parsed = parse_phones(texts, regions, missing_plus=setting.missing_plus, several=setting.several)
+            if refused := self._refused("phone", [header]):
+                parsed = refused.overrule(parsed)
             usable = parsed["phone"].is_not_null() & phone.is_null()
             source = source.zip_with(~usable, pl.Series([header]).new_from_index(0, self.height))
             phone = phone.zip_with(~usable, parsed["phone"])
@@ -245,6 +303,9 @@ class _Mapper:
         texts = self._text(variable)
         header = self._header(variable.columns[0])
         value, code, reason = self._typed(texts, variable)
+        refused = self._refused(use_of(variable), map(self._header, variable.columns))
+        if refused is not None:
+            value = value.zip_with(~refused.mask, pl.Series([None], dtype=pl.String))
         if variable.default is not None:
             default = pl.Series([orjson.dumps(variable.default).decode()]).new_from_index(0, self.height)
             value = value.zip_with(texts.is_null() | value.is_not_null(), default)
@@ -252,10 +313,14 @@ class _Mapper:
         if not wrong.any():
             return value, []
         dropped = variable.on_error == "drop"
+        damaged: list[pl.DataFrame] = []
+        if refused is not None:
+            damaged = [refused.problems(slot=slot, only=wrong, dropped=name if dropped else None)]
+            wrong &= ~refused.mask
         message = _quote(texts) + " " + reason
         if dropped:
             message = f"variable {name!r} was left out: " + message
-        return value, [_flag(wrong, code, header, message, slot=slot, blocking=not dropped)]
+        return value, [*damaged, _flag(wrong, code, header, message, slot=slot, blocking=not dropped)]
 
     def _text(self, variable: "Variable") -> pl.Series:
         if variable.template is None:
@@ -269,12 +334,15 @@ class _Mapper:
         text = pl.concat_str(parts).str.replace_all(" \x00|\x00 |\x00", "").str.strip_chars(INVISIBLE)
         return self.cells.select(pl.when(filled).then(text.replace("", None)).alias("text")).to_series()
 
-    def _typed(self, texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str]:
+    def _typed(self, texts: pl.Series, variable: "Variable") -> "tuple[pl.Series, str, str | pl.Series]":
         """Return the texts as JSON values (null where they are none), and the code and words for those."""
         if variable.map:
             return _by_map(texts, variable)
         if variable.type == "date":
-            return _dates(texts, variable.format, workbook=self.table.delimiter is None)
+            read = read_dates(texts, variable.format, workbook=self.mended.table.delimiter is None)
+            if read.note is not None:
+                self.notes.append(f"column {self._header(variable.columns[0])!r}: {read.note}")
+            return _json_text(read.dates.dt.to_string("%Y-%m-%d")), "value_not_date", read.reason
         return _TYPES[variable.type](texts)
 
     # Contacts in columns of the same row.
@@ -387,25 +455,6 @@ def _emails(texts: pl.Series) -> tuple[pl.Series, str, str]:
 
 
 _TYPES = {"text": _texts, "integer": _integers, "number": _numbers, "boolean": _booleans, "email": _emails}
-
-
-def _dates(texts: pl.Series, pattern: str | None, *, workbook: bool) -> tuple[pl.Series, str, str]:
-    """Read dates by `pattern`; date cells of a workbook, which arrive as ISO texts, and ISO texts without a pattern."""
-    iso = texts.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[ T]00:00(?::00(?:\.0+)?)?)?$").str.to_date(
-        "%Y-%m-%d", strict=False
-    )
-    found = texts.str.to_date(pattern, strict=False) if pattern else iso
-    if pattern and workbook:
-        found = found.zip_with(found.is_not_null(), iso)
-    plausible = found.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR).fill_null(value=False)
-    right = (
-        f"Right is {pattern!r}" if pattern else "Right is 2026-12-31; for another notation set the variable's format"
-    )
-    return (
-        _json_text(found.zip_with(plausible, pl.Series([None], dtype=pl.Date)).dt.to_string("%Y-%m-%d")),
-        "value_not_date",
-        f"is no date that can be read. {right}, and a year from {_FIRST_YEAR} to {_LAST_YEAR}.",
-    )
 
 
 def _by_map(texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str]:

@@ -15,11 +15,16 @@ _NO_DIGITS = re.compile(r"[A-Za-z%/@]")
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """One part of a format: when it holds, what stands in front, and how many digits it shows at least."""
+    """One part of a format: when it holds, what stands in front, and the places for digits."""
 
     condition: tuple[str, float] | None
     front: str
-    fewest: int
+    places: str
+    """Its placeholders in front of the decimals, of 0, # and ?."""
+
+    def zeros(self) -> dict[int, str]:
+        """Return the zeros that are shown in front of a number, by its count of digits."""
+        return {count: "0" * self.places[: max(0, len(self.places) - count)].count("0") for count in range(1, 16)}
 
 
 def shown_digits(texts: pl.Series, formats: pl.Series) -> pl.Series:
@@ -37,7 +42,8 @@ def shown_digits(texts: pl.Series, formats: pl.Series) -> pl.Series:
         for section in _sections(code):
             if section is None:  # such numbers are shown in a way that is not known here
                 break
-            digits = pl.lit(section.front) + number.str.zfill(section.fewest)
+            zeros = number.str.len_bytes().replace_strict(section.zeros(), default=None, return_dtype=pl.String)
+            digits = pl.lit(section.front) + zeros + number
             shown = pl.when(free & _holds(section, number)).then(digits).otherwise(shown)
             free &= ~_holds(section, number)
     return frame.select(shown.alias("shown")).to_series()
@@ -67,8 +73,8 @@ def _sections(code: str) -> tuple[_Section | None, ...]:
         return tuple(sections[:3])
     if len(parts) > 2:  # positive; negative; zero
         zero, rest = sections[2], sections[0]
-        as_zero = None if zero is None else _Section(("=", 0.0), zero.front, zero.fewest)
-        return (as_zero or _Section(("=", 0.0), "", 1), rest)
+        as_zero = None if zero is None else _Section(("=", 0.0), zero.front, zero.places)
+        return (as_zero or _Section(("=", 0.0), "", "0"), rest)
     return (sections[0],)
 
 
@@ -101,9 +107,8 @@ def _section(part: str) -> _Section | None:
     if _NO_DIGITS.search(pattern) or not re.search("[0#?]", whole) or whole.endswith(","):
         return None
     places = re.sub("[^0#?]", "", whole)
-    fewest = len(places) - places.index("0") if "0" in places else 1
     front = _front(words)
-    return None if front is None else _Section(condition, front, fewest)
+    return None if front is None else _Section(condition, front, places)
 
 
 def _front(words: list[tuple[str, bool]]) -> str | None:

@@ -5,6 +5,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import polars as pl
 
 from importer import config as configs
 from importer import results
+from importer.cells import mend
 from importer.config import Config
 from importer.errors import ExitStatus, Refused, gravest
 from importer.group import Grouped, group_people
@@ -98,6 +100,8 @@ class Summary:
     counts: dict[str, int]
     reasons: list[tuple[str, str, int]]
     """The commonest (status, code, rows) of what is not done."""
+    mendings: list[tuple[str, str, int]]
+    """(column, what, cells) of what was restored."""
     leads_sent: int
     guarantee: str | None
     written: tuple[Path, ...]
@@ -202,6 +206,8 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
         if user.columns:
             configs.check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include))
+        for note in works[-1].mapped.notes:
+            screen.say(f"{table.path.name}: {note}")
         if works[-1].grouped.empty_keys:
             screen.say(
                 f"{table.path.name}: {works[-1].grouped.empty_keys} rows have an empty group key; each is a lead of its own."
@@ -251,7 +257,10 @@ def _work(
 ) -> Work:
     if not table.columns:
         return Work(table, Mapped.nothing(), Grouped.nothing(), previous)
-    mapped = map_rows(table, config)
+    mended = mend(table, config)
+    mapped = map_rows(mended, config)
+    # As far as a number format shows what the number has not, the result shows it too.
+    table = replace(table, cells=mended.shown)
     rows = table.places["row"]
     order = rows
     if previous is not None:
@@ -316,6 +325,7 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             rows=sum(frame.height for frame in frames),
             counts=dict(counts),
             reasons=results.reasons(frames),
+            mendings=_mended(inputs.works),
             leads_sent=sent.leads_sent,
             guarantee=sent.guarantee,
             written=tuple(written),
@@ -326,6 +336,14 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
         )
     )
     return status
+
+
+def _mended(works: Sequence[Work]) -> list[tuple[str, str, int]]:
+    cells: Counter[tuple[str, str]] = Counter()
+    for work in works:
+        for mending in work.mapped.mendings:
+            cells[mending.column, mending.what] += mending.cells
+    return [(column, what, count) for (column, what), count in cells.most_common()]
 
 
 def _write(

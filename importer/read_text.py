@@ -77,7 +77,16 @@ def read_text(
     found = sorted(body.problems, key=itemgetter(0))
     problems = pl.DataFrame(found, schema=PROBLEMS, orient="row") if found else no_problems()
     return Table(
-        path, kind, tuple(header), body.cells, places, sha256, problems, tuple(notes), delimiter, text.encoding
+        path,
+        kind,
+        tuple(header),
+        body.cells,
+        places,
+        sha256,
+        problems,
+        tuple(notes),
+        delimiter=delimiter,
+        encoding=text.encoding,
     )
 
 

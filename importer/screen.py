@@ -156,6 +156,9 @@ class _TextScreen(_Screen):
             for status in Status
             if summary.counts.get(status)
         ]
+        if summary.mendings:
+            lines.append("Restored in cells, and said in their rows:")
+            lines += [f"  {count:>9,}  column {column!r}: {what}" for column, what, count in summary.mendings]
         if summary.reasons:
             lines.append("Most frequent reasons:")
             lines += [f"  {count:>9,}  {status}: {code}" for status, code, count in summary.reasons]
@@ -200,6 +203,7 @@ class _JsonScreen(_Screen):
             run_id=summary.run_id,
             rows=summary.rows,
             counts=summary.counts,
+            restored=[{"column": column, "what": what, "cells": count} for column, what, count in summary.mendings],
             guarantee=summary.guarantee,
             cause=mask(summary.cause) if summary.cause else None,
             seconds={stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},

@@ -8,6 +8,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from importer.cells import mend
 from importer.config import Config
 from importer.group import Grouped, find_repeats, group_people
 from importer.mapping import map_rows
@@ -58,7 +59,7 @@ def config(*, primary_when: bool = True, hold: bool = True, by_column: bool = Tr
 
 
 def grouped(made: Table, settings: Config) -> tuple[Work, Grouped]:
-    mapped = map_rows(made, settings)
+    mapped = map_rows(mend(made, settings), settings)
     found = group_people(
         mapped, settings, rows=made.places["row"], order=made.places["row"], suppressed={"+12125550107": "dnc"}
     )
