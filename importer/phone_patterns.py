@@ -108,12 +108,11 @@ def _from_region(
     digits: pl.Series, country: "_Country", sure: pl.Series, *, missing_plus: MissingPlus, worth: int
 ) -> pl.Series:
     """Answer digits as they are dialled in a country; `sure` ones can't have lost a plus."""
-    abroad = digits.clear(digits.len())
+    marked = _international(_without(digits, "00"), worth)
     if country.idd == "00":
-        abroad = _international(_without(digits, "00"), worth).phone
-    elif re.fullmatch("0[0-9]*", country.idd):
-        # As 011 in the US. There 00… is not dialled, but written by people from elsewhere.
-        abroad = _international(_without(_where(~digits.str.starts_with("00"), digits), country.idd), worth).phone
+        abroad = marked.phone
+    else:
+        abroad = _dialled_abroad(digits, country, marked, worth=worth)
     home = _where(~digits.str.contains(f"^(?:00|{country.idd})"), digits)
 
     # The country's own code without its plus, as in 12125550100 (`_maybe_extract_country_code`).
@@ -138,6 +137,25 @@ def _from_region(
     if missing_plus == "restore":
         phone = _first(_where(asked, other.phone), phone)
     return _first(abroad, phone)
+
+
+def _dialled_abroad(digits: pl.Series, country: "_Country", marked: "_Reading", *, worth: int) -> pl.Series:
+    """Answer digits with the prefix by which a country dials abroad, such as 011, and those that begin with 00.
+
+    There 00… is not dialled, but written by people from elsewhere (`marked`); where it is a number of the country all
+    the same, the two must agree.
+    """
+    zero = digits.str.starts_with("0")
+    after = _where(zero, digits.str.extract(f"^(?:{country.idd})(.*)$", country.idd_groups + 1))
+    dialled = _international(_where(~after.str.starts_with("0"), after), worth)
+    twice = digits.str.starts_with("00")
+    national = _valid(country.significant(_where(twice & after.is_null(), digits)), country.code)
+    first, known = _first(dialled.phone, national.phone), dialled.known | national.known
+    same = (first == marked.phone).fill_null(value=False)
+    settled = same | (known & first.is_null()) | (marked.known & marked.phone.is_null())
+    return _where(~twice, dialled.phone).zip_with(
+        ~twice.fill_null(value=False), _where(settled, _first(marked.phone, first))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +215,8 @@ class _Country:
 
     code: int
     idd: str
+    """What is dialled before a number abroad."""
+    idd_groups: int
     prefix: str | None
     """What national numbers begin with when dialled at home, one group for what follows."""
     prefix_groups: int
@@ -259,12 +279,14 @@ def _country(region: str, code: int = 0) -> _Country:
     metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
     assert metadata is not None
     prefix = metadata.national_prefix_for_parsing or None
+    idd = metadata.international_prefix or "$x"
     general = metadata.general_desc
     assert general is not None
     described = [desc for name in _TYPES if (desc := getattr(metadata, name)) is not None]
     return _Country(
         code=metadata.country_code or code,
-        idd=metadata.international_prefix or "$x",
+        idd=_ascii(idd),
+        idd_groups=re.compile(idd).groups,
         prefix=_ascii(f"^(?:{prefix})(.*)$") if prefix else None,
         prefix_groups=re.compile(prefix).groups if prefix else 0,
         rewrites=bool(prefix and metadata.national_prefix_transform_rule),

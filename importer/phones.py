@@ -71,23 +71,36 @@ def parse_phones(
     )
     region = codes if isinstance(regions, pl.Series) else codes.new_from_index(0, texts.len())
 
-    asked = pl.DataFrame({"text": texts, "region": region}).with_row_index("at")
-    usual = [
-        part.select("at", phone=phone_patterns.answer(part["text"], its_region, missing_plus=missing_plus))
-        for (its_region,), part in asked.partition_by("region", as_dict=True).items()
-        if its_region is None or its_region in phonenumbers.SUPPORTED_REGIONS
+    asked = pl.DataFrame({"text": texts, "region": region})
+    phone = _usual(asked, missing_plus)
+    # Equal texts are judged once.
+    at = (phone.is_null() & texts.is_not_null()).arg_true()
+    rest = asked[at]
+    distinct = rest.unique(maintain_order=True)
+    judged = [judge(text, one, missing_plus=missing_plus, several=several) for text, one in distinct.iter_rows()]
+    answers = distinct.hstack(pl.DataFrame(judged, schema=_SCHEMA, orient="row"))
+    found = rest.join(answers, on=["text", "region"], how="left", nulls_equal=True, maintain_order="left")
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, texts.len())
+    return pl.DataFrame(
+        {
+            "phone": phone.scatter(at, found["phone"]),
+            "code": nothing.scatter(at, found["code"]),
+            "reason": nothing.clone().scatter(at, found["reason"]),
+        }
+    )
+
+
+def _usual(asked: pl.DataFrame, missing_plus: MissingPlus) -> pl.Series:
+    """Answer what is written as usual, region by region; null where `judge` must be asked."""
+    parts = asked.with_row_index("at").partition_by("region", as_dict=True)
+    answered = [
+        part.select("at", phone=phone_patterns.answer(part["text"], region, missing_plus=missing_plus))
+        if region is None or region in phonenumbers.SUPPORTED_REGIONS
+        else part.select("at", phone=pl.lit(None, pl.String))
+        for (region,), part in parts.items()
     ]
     nothing = pl.DataFrame(schema={"at": pl.UInt32, "phone": pl.String})
-    quick = asked.join(pl.concat([nothing, *usual]), on="at", how="left", maintain_order="left")
-    left = quick.filter(pl.col("phone").is_null() & pl.col("text").is_not_null()).select("text", "region").unique()
-    judged = [judge(text, its_region, missing_plus=missing_plus, several=several) for text, its_region in left.rows()]
-    answers = left.hstack(pl.DataFrame(judged, schema=_SCHEMA, orient="row"))
-    return quick.join(answers, on=["text", "region"], how="left", nulls_equal=True, maintain_order="left").select(
-        pl.coalesce("phone", "phone_right").alias("phone"),
-        # The same text may be answered in one part of the column and be left in another (`worth`): the answer is one.
-        pl.when(pl.col("phone").is_null()).then("code").alias("code"),
-        pl.when(pl.col("phone").is_null()).then("reason").alias("reason"),
-    )
+    return pl.concat([nothing, *answered]).sort("at")["phone"]
 
 
 def region_code(name: str) -> str | None:
