@@ -1,31 +1,19 @@
 """When the next request may go: arithmetic only. Nothing here sleeps, and every call is told the time.
 
-Times are monotonic seconds. Three things hold a request back, and the longest wait counts: the limits that were set,
-the pace found so far, and a pause that the server asked for.
+Times are monotonic seconds. Four things hold a request back, and the longest wait counts:
 
-- Limits that were set follow an absolute schedule (GCRA): evenly spread, and never more than allowed in any window.
-- Where the server's headers tell the limit, `_Headers` infers the window that they do not name, and keeps to both.
-- Where they tell nothing, the pace doubles each second until the first 429, comes back from below in small steps to
-  the second, and stays a little under it; it is tried again at most every half minute.
+- a pause that the server asked for with a 429 or 503 (`Pacer`): everybody waits, and slows down once;
+- the limits that were set: short ones on an absolute schedule (GCRA, `_Evenly`), long ones by counting (`_Counted`);
+- what the server's headers tell (`_Headers`): the limit, and the window that they do not name, inferred;
+- where they tell nothing, the pace found by trying (`_Search`): it doubles each second until the first 429, comes back
+  from below in small steps to the second, and stays a little under it; then it is tried again, rarely.
 """
 
 import math
-import re
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-_UNITS = {
-    "s": 1.0,
-    "sec": 1.0,
-    "second": 1.0,
-    "m": 60.0,
-    "min": 60.0,
-    "minute": 60.0,
-    "h": 3600.0,
-    "hour": 3600.0,
-    "d": 86400.0,
-    "day": 86400.0,
-}
 
 #: Kept below a limit, because clocks and networks jitter; and the share of a window that a late request may make up
 #: for: a schedule with steps 1 % too long and that much slack fits every window exactly.
@@ -36,6 +24,10 @@ _UNDER = 0.0125
 _SLACK_FOUND = 0.006
 #: Lateness that is made up for at most, so that a pause is not followed by a burst.
 _MOST_SLACK = 0.5
+#: Limits for longer than this are counted; shorter ones, and the shortest, are spread evenly.
+EVEN_SECONDS = 60.0
+#: A counted window is kept in so many parts: enough to lose no more than a minute of a day.
+_PARTS = 1440
 #: Windows that limits are counted in; a window that is inferred is one of these.
 _WINDOWS = (1.0, 10.0, 60.0, 3600.0)
 #: Longest pause that a server is believed.
@@ -44,11 +36,15 @@ _LONGEST_PAUSE = 900.0
 _TOLD_PAUSE = 5.0
 #: Added to a pause: servers round, and count from when a request arrived.
 _AFTER_PAUSE = 0.05
-#: Between two tries for more than the last 429 allowed: doubled after each failure, and at least so many requests.
+#: Between two tries for more than the last 429 allowed: doubled after each failure, and at least so many requests, so
+#: that one 429 each is half a percent. A pace of an earlier run is tried sooner.
 _PROBE_EVERY, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 30.0, 120.0, 200.0
-#: Per second: the slow start; coming back from below; a try for more; following a limit whose window is known.
+_PROBE_LEARNED = 10.0
+#: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98
 _DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.05, 1.01, 1.05, 4.0
+#: A try that goes well grows so much faster with each step; the second number: each minute, for limits per minute.
+_FASTER, _FASTER_LONG = 1.5, 4.0
 #: Where to begin again after the slow start: a clock's window that began late took that much less than the last second.
 _COME_BACK = 0.75
 #: Nobody calls faster or slower than this.
@@ -59,6 +55,9 @@ _LOST = 120.0
 _KEPT = 50_000
 #: Headers are believed for so long.
 _STALE = 900.0
+
+#: Requests of earlier runs that count in a limit: how many seconds ago, and how many.
+Already = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,66 +80,38 @@ class Learned:
     limit: int | None = None
 
 
-def parse_rate(text: str) -> tuple[Limit, ...] | None:
-    """Read `5/s`, `60/min`, `1000/h`, `20000/d`; None for `auto`. Raises `ValueError`."""
-    if text.strip().lower() == "auto":
-        return None
-    right = "Right is auto, or requests over time as 5/s, 60/min, 1000/h or 20000/d"
-    match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,9})?)\s*/\s*([a-z]+)\s*", text.lower())
-    if match is None:
-        raise ValueError(f"{text!r} is no rate. {right}.")
-    if match[2] not in _UNITS:
-        raise ValueError(f"{text!r}: the unit {match[2]!r} is not known. {right}.")
-    requests, seconds = float(match[1]), _UNITS[match[2]]
-    if requests <= 0:
-        raise ValueError(f"{text!r} would never send anything. {right}.")
-    if requests < 1 or requests != int(requests):  # half a request a second is one in two
-        return (Limit(1, seconds / requests),)
-    return (Limit(int(requests), seconds),)
-
-
 class Pacer:
-    """The pace of all requests of one run: ask `delay`; when it is 0, `take` and send; tell `answered`."""
+    """The pace of all requests of one run: ask `delay`; when it is 0, `take` and send; tell `answered`.
 
-    def __init__(self, limits: tuple[Limit, ...] | None, *, learned: Learned | None = None, now: float) -> None:
-        self._limits = limits
-        self._schedules = [(_Schedule(), limit) for limit in limits or ()]
-        self._even = _Schedule()
+    `limits` None: the server's limit is found. `already` are requests of earlier runs, for the limits longer than a
+    minute. `paused_until` is when a pause of the server ends, or ended.
+    """
+
+    def __init__(
+        self,
+        limits: tuple[Limit, ...] | None,
+        *,
+        learned: Learned | None = None,
+        now: float,
+        already: Sequence[Already] = (),
+    ) -> None:
+        self.limits = limits
+        ordered = sorted(limits or (), key=lambda limit: limit.seconds)
+        evenly = [limit for limit in ordered if limit.seconds <= EVEN_SECONDS] or ordered[:1]
+        self._evenly = [
+            _Evenly(limit.seconds / limit.requests * (1 + _MARGIN), limit.seconds * _SLACK) for limit in evenly
+        ]
+        self._counted = [_Counted(limit, now, already) for limit in ordered if limit.seconds > EVEN_SECONDS]
         self._sent = _Sent(now)
         self._headers = _Headers(now)
-        self._ceiling = min([_FASTEST, *(limit.requests / limit.seconds for limit in limits or ())])
-        self._rate, self._growth = (_FIRST, _DOUBLE) if limits is None else (self._ceiling, 1.0)
-        self._window: float | None = None
-        self._limit: int | None = None
-        self._found = False
-        self._step_at = now
-        self._step_answers = 0
-        self._probe_at = math.inf
-        self._probe_every = _PROBE_EVERY
-        self._probing = False
-        self._accepted_rate = math.inf
-        self._safe = 0.0
-        self._held = 0.0
-        self._top = math.inf
-        self._resumed = -math.inf
-        self._refused_at = -math.inf
-        self._slowed_at = -math.inf
-        self._failures = 0
-        self._failing_since = now
-        self._half_open = False
+        ceiling = min([_FASTEST, *(limit.requests / limit.seconds for limit in evenly)])
+        self._search = _Search(self._sent, self._headers, ceiling, at_once=limits is not None, now=now)
+        self._found = _Evenly(0.0, 0.0)
         self.paused_until = -math.inf
         self._notice: str | None = None
+        self._waits_for: _Counted | None = None
         if learned is not None and limits is None and _usable(learned.per_second):
-            self._begin_with(learned, now)
-
-    def _begin_with(self, learned: Learned, now: float) -> None:
-        self._rate, self._growth, self._found = min(learned.per_second, _FASTEST), 1.0, True
-        self._accepted_rate = self._rate
-        self._probe_at = now + self._probe_after()
-        if _usable(learned.window):
-            self._window, self._limit = learned.window, learned.limit
-            if learned.limit is not None and learned.limit > 0:
-                self._headers.window, self._headers.known = learned.window or 1.0, True
+            self._search.begin_with(learned, now)
 
     # Asked.
 
@@ -153,43 +124,60 @@ class Pacer:
     def rate(self, now: float) -> float:
         """Return the requests per second aimed at now."""
         told = self._headers.pace(now)
-        return max(min(self._rate, self._ceiling, _FASTEST if told is None else told), _SLOWEST)
+        return max(min(self._search.rate, _FASTEST if told is None else told), _SLOWEST)
+
+    def is_known(self, now: float) -> bool:
+        """Tell whether the pace is set, told by headers or found, and not still being looked for."""
+        told = self._headers.pace(now) is not None and self._headers.known
+        return bool(self.limits) or told or (self._search.found and self._search.settled)
 
     def learned(self, now: float) -> Learned | None:
         """Return the pace found; None where none was found yet, or it was set."""
-        if self._limits is not None:
+        if self.limits is not None:
             return None
         told = self._headers.pace(now)
         if told is not None and self._headers.known:
             return Learned(told, self._headers.window, self._headers.limit)
-        return Learned(self.rate(now), self._window, self._limit) if self._found else None
+        return self._search.learned(self.rate(now))
+
+    def already(self, now: float) -> tuple[Already, ...]:
+        """Return what was sent in the longest window that is counted, earlier runs included, oldest first."""
+        return self._counted[-1].already(now) if self._counted else ()
 
     def delay(self, now: float) -> float:
         """Return the seconds until a request may leave; 0 for now. Ask again after an answer, or after that time."""
-        self._grow(now)
-        waits = [schedule.wait(now, _step(limit)) for schedule, limit in self._schedules]
-        waits += [self.paused_until - now, self._even.wait(now, 1.0 / self.rate(now))]
-        waits += [self._headers.wait(now, self._sent), self._window_wait(now)]
-        if self._half_open and self._sent.in_flight(now):
-            waits.append(0.05)
+        self._search.grow(now, self.paused_until)
+        waits = [evenly.wait(now) for evenly in self._evenly]
+        waits += [self._wait_for_room(now), self.paused_until - now, self._found.wait(now, 1.0 / self.rate(now))]
+        waits += [self._headers.wait(now, self._sent), self._search.wait(now)]
         return max(0.0, *waits)
 
-    def _window_wait(self, now: float) -> float:
-        """Return the seconds until the long window that was found has room, by what was sent in it."""
-        window, limit = self._window, self._limit
-        if window is None or limit is None or window <= 1.0 or self._growth != 1.0 or self._headers.pace(now):
-            return 0.0
-        return self._sent.room(now, limit, window)
+    def _wait_for_room(self, now: float) -> float:
+        """Return the seconds until the limits that are counted have room, and note when people should be told."""
+        wait, counted = max(
+            ((one.wait(now), one) for one in self._counted), key=lambda pair: pair[0], default=(0.0, None)
+        )
+        if wait >= _TOLD_PAUSE and counted is not None and counted is not self._waits_for:
+            self._waits_for = counted
+            self._notice = (
+                f"The limit set of {counted.limit.requests:,} in {counted.limit.seconds / 3600:g} h is used up: "
+                f"the next may leave in {wait / 60:,.0f} min."
+            )
+        if wait == 0.0:
+            self._waits_for = None
+        return wait
 
     # Told.
 
     def take(self, now: float) -> None:
         """Count a request that leaves now."""
         self._sent.take(now)
-        for schedule, limit in self._schedules:
-            schedule.take(now, _step(limit), slack=limit.seconds * _SLACK)
-        window = max(self._headers.window if self._headers.pace(now) else self._window or 1.0, 1.0)
-        self._even.take(now, 1.0 / self.rate(now), slack=window * _SLACK_FOUND)
+        for evenly in self._evenly:
+            evenly.take(now)
+        for counted in self._counted:
+            counted.take(now)
+        window = max(self._headers.window if self._headers.pace(now) else self._search.window or 1.0, 1.0)
+        self._found.take(now, 1.0 / self.rate(now), slack=window * _SLACK_FOUND)
 
     def answered(
         self,
@@ -210,161 +198,277 @@ class Pacer:
         if status <= 0:
             return
         wait = _seconds(retry_after)
-        if status == 429:
-            self._sent.drop(sent)
-            self._headers.hear(now, sent, limit, remaining, self._sent, refused=True)
-            self._refused(now, sent, wait if wait is not None else _seconds(reset_in))
-            return
         if status == 503 and wait is not None:
             self._pause(now, wait)
             return
-        self._headers.hear(now, sent, limit, remaining, self._sent, refused=False)
-        if sent >= self._slowed_at:
-            self._accepted(now)
-
-    def _accepted(self, now: float) -> None:
-        self._step_answers += 1
-        self._half_open = False
-        if self._failures >= 2 and self._headers.pace(now) is None:
-            # Refused over and over, and now no more: the window is what it took.
-            if self._window is not None and self._limit is not None:
-                self._limit = max(int(0.7 * self._limit), 1)
-            else:
-                self._window = _snapped(now - self._failing_since)
-                self._limit = max(self._sent.count(self._failing_since - self._window, self._failing_since), 1)
-            self._settle(now, (1 - _UNDER) * self._limit / self._window)
-        self._failures = 0
-
-    # The pace where no header tells it.
-
-    def _grow(self, now: float) -> None:
-        """Step up once a second, where the pace was used and answers came."""
-        if now >= self._probe_at:
-            self._probe_at, self._growth = math.inf, _PROBE if (self._window or 1.0) <= 1.0 else _PROBE_LONG
-            self._probing, self._step_at, self._step_answers = True, now, 0
-            self._held = self._safe = self._rate
-        step, growth = max(self._window or 1.0, 1.0), self._growth
-        if growth >= _DOUBLE and self._rate >= 4.0:
-            step, growth = step / 2, math.sqrt(growth)
-        elapsed = now - self._step_at
-        if self._growth == 1.0 or elapsed < 0.97 * step or now < self.paused_until:
-            return
-        used = self._sent.count(self._step_at - 1e-6, now) >= 0.5 * math.floor(self.rate(now) * elapsed)
-        told = self._headers.pace(now)
-        if used and self._step_answers and (told is None or self._rate < told):
-            self._safe = self._rate
-            if self._rate * growth >= self._top:
-                self._settle(now, self._top)
-                return
-            self._rate = min(self._rate * growth, self._ceiling)
-            if told is not None and self._headers.known and self._growth >= _DOUBLE:
-                self._rate = min(self._rate * _CATCH_UP / _DOUBLE, self._ceiling)
-            if self._rate > 1.05 * self._accepted_rate:  # the limit is elsewhere now: look for it faster
-                self._growth = min(1 + (self._growth - 1) * 1.5, _DOUBLE)
-                self._probe_every = _PROBE_EVERY / 2  # doubled when this ends
-        self._step_at, self._step_answers = max(self._step_at + step, now - 0.5 * step), 0
+        if status == 429:
+            self._sent.drop(sent)
+        self._headers.hear(now, sent, limit, remaining, self._sent, refused=status == 429)
+        if status == 429:
+            self._refused(now, sent, wait if wait is not None else _seconds(reset_in))
+        else:
+            self._search.accepted(now, sent, self.paused_until)
 
     def _refused(self, now: float, sent: float, wait: float | None) -> None:
         """Pause everybody; slow down once for all refusals of requests that were sent before the pause."""
-        again = sent < self._slowed_at
-        if again and wait is None:
+        if not self._search.is_new(sent):
+            if wait is not None:
+                self._pause(now, wait)
             return
-        asked = wait is not None and wait > 0
-        if not again:
-            nothing_since = self._sent.count(max(self._refused_at, self._resumed), now) == 0
-            self._failures = self._failures + 1 if self._failures else 1
-            if self._failures == 1:
-                self._failing_since = sent
-            self._half_open = not asked
-        if wait is None or not asked:
-            wait = 0.0 if again else self._back_off(now)
-        self._pause(now, wait)
-        if not again:
-            self._slow(now, sent, wait if asked else None, nothing_since=nothing_since and self._failures > 1)
-        if not again:
-            self._refused_at, self._slowed_at, self._resumed = sent, now, self.paused_until
-            self._step_at, self._step_answers = self.paused_until, 0
+        self._pause(now, wait or self._search.back_off(now, sent))
+        self._search.refused(now, sent, wait or None, self.paused_until)
 
-    def _back_off(self, now: float) -> float:
+    def _pause(self, now: float, wait: float) -> None:
+        longer = now + min(wait, _LONGEST_PAUSE) > self.paused_until + 1
+        if wait > _LONGEST_PAUSE and longer:
+            self._notice = f"The server asks to wait {wait:,.0f} s. That is capped: waiting {_LONGEST_PAUSE:.0f} s."
+        elif wait >= _TOLD_PAUSE and longer:
+            self._notice = f"The server asks to wait {wait:.0f} s; everything waits."
+        self.paused_until = max(self.paused_until, now + min(wait, _LONGEST_PAUSE) + _AFTER_PAUSE)
+
+
+class _Search:
+    """The pace where no header tells it, found by trying.
+
+    It grows by `_growth` each second (each window, where that is longer) that was used and answered; 1.0 is settled,
+    until `_probe_at`, when it tries for more. Where a refusal shows a longer window, `window` and `limit` are counted.
+    """
+
+    def __init__(self, sent: "_Sent", headers: "_Headers", ceiling: float, *, at_once: bool, now: float) -> None:
+        self._sent, self._headers, self._ceiling = sent, headers, ceiling
+        self.rate, self._growth = (ceiling, 1.0) if at_once else (_FIRST, _DOUBLE)
+        self.window: float | None = None
+        self.limit: int | None = None
+        self.found = False
+        self._step_at = now
+        self._step_answers = 0
+        self._probing = False
+        self._probe_at = math.inf
+        self._probe_every = _PROBE_EVERY
+        #: What was accepted before growing went on: in the last step, before the last try, and when it settled.
+        self._safe, self._held, self._settled_at = 0.0, 0.0, math.inf
+        #: Not to be grown beyond: what the first refusal told.
+        self._top = math.inf
+        #: The last refusal that counted: when it was sent, when it was heard, and when its pause was over.
+        self._refused_at = self._slowed_at = self._resumed = -math.inf
+        #: Refusals with nothing accepted between them, and when the first of them was sent.
+        self._failures, self._failing_since = 0, now
+        self._one_by_one = False
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether the pace neither grows nor is tried."""
+        return self._growth == 1.0 or self._probing
+
+    def begin_with(self, learned: Learned, now: float) -> None:
+        """Begin with the pace of an earlier run, and soon try whether it still holds."""
+        self.rate, self._growth, self.found = min(learned.per_second, _FASTEST), 1.0, True
+        self._settled_at = self.rate
+        if _usable(learned.window):
+            self.window, self.limit = learned.window, learned.limit
+            if learned.limit is not None and learned.limit > 0:
+                self._headers.window, self._headers.known = learned.window or 1.0, True
+        self._probe_at = now + max(_PROBE_LEARNED, self.window or 0.0)
+
+    def learned(self, rate: float) -> Learned | None:
+        """Return the pace found; None where none was."""
+        return Learned(rate, self.window, self.limit) if self.found else None
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the window that was found has room; after a bare 429 one request tries alone."""
+        alone = 0.05 if self._one_by_one and self._sent.in_flight(now) else 0.0
+        if self.window is None or self.limit is None or self.window <= 1.0 or not self.settled:
+            return alone
+        if self._probing or self._headers.pace(now):
+            return alone
+        return max(alone, self._sent.room(now, self.limit, self.window))
+
+    def accepted(self, now: float, sent: float, paused_until: float) -> None:
+        """Count an answer that was no refusal."""
+        if sent < self._slowed_at:
+            return
+        self._step_answers += 1
+        self._one_by_one = False
+        if self._failures >= 2 and self._headers.pace(now) is None:
+            self._take_for_window(now, paused_until)
+        self._failures = 0
+
+    def _take_for_window(self, now: float, paused_until: float) -> None:
+        """Refused over and over, and now no more: the window is what it took."""
+        if self.window is not None and self.limit is not None:
+            self.limit = max(int(0.7 * self.limit), 1)
+        else:
+            self.window = _snapped(now - self._failing_since)
+            self.limit = max(self._sent.count(self._failing_since - self.window, self._failing_since), 1)
+        self._settle(now, (1 - _UNDER) * self.limit / self.window, paused_until)
+
+    # Growing.
+
+    def grow(self, now: float, paused_until: float) -> None:
+        """Step up once a second, where the pace was used and answers came."""
+        if now >= self._probe_at:
+            self._begin_probe(now)
+        step, growth = self._step()
+        elapsed = now - self._step_at
+        if growth == 1.0 or elapsed < 0.97 * step or now < paused_until:
+            return
+        told = self._headers.pace(now)
+        aimed = self.rate if told is None else min(self.rate, told)
+        used = self._sent.count(self._step_at - 1e-6, now) >= 0.5 * math.floor(aimed * elapsed)
+        if used and self._step_answers and (told is None or self.rate < told):
+            self._safe = self.rate
+            if self.rate * growth >= self._top:
+                self._settle(now, self._top, paused_until)
+                return
+            if told is not None and self._headers.known and self._growth >= _DOUBLE:
+                growth *= _CATCH_UP / _DOUBLE
+            self.rate = min(self.rate * growth, self._ceiling)
+            if self.rate > 1.04 * self._settled_at:  # the limit is elsewhere now: look for it faster
+                faster = _FASTER if self._is_short() else _FASTER_LONG
+                self._growth = min(1 + (self._growth - 1) * faster, _DOUBLE)
+                self._probe_every = _PROBE_EVERY / 2  # doubled when this ends
+        self._step_at, self._step_answers = max(self._step_at + step, now - 0.5 * step), 0
+
+    def _step(self) -> tuple[float, float]:
+        """Return the seconds between two steps, and the growth with each."""
+        step = max(self.window or 1.0, 1.0)
+        if self._growth >= _DOUBLE and self.rate >= 4.0:
+            return step / 2, math.sqrt(self._growth)
+        return step, self._growth
+
+    def _is_short(self) -> bool:
+        return (self.window or 1.0) <= 1.0
+
+    def _begin_probe(self, now: float) -> None:
+        self._probe_at, self._growth = math.inf, _PROBE if self._is_short() else _PROBE_LONG
+        self._probing, self._step_at, self._step_answers = True, now, 0
+        self._held = self._safe = self.rate
+
+    def _settle(self, now: float, rate: float, paused_until: float) -> None:
+        """Stay at a pace until it is time to try for more."""
+        self.rate = min(max(rate, _SLOWEST), self._ceiling)
+        self._settled_at, self._growth, self.found, self._top = self.rate, 1.0, True, math.inf
+        if self._probing:
+            self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY)
+        self._probing = False
+        after = max(self._probe_every, 2 * (self.window or 0.0), min(_PROBE_REQUESTS / self.rate, 3600.0))
+        self._probe_at = max(now, paused_until) + after
+
+    # Refused.
+
+    def is_new(self, sent: float) -> bool:
+        """Tell whether a refused request was sent after everybody had slowed down."""
+        return sent >= self._slowed_at
+
+    def back_off(self, now: float, sent: float) -> float:
         """Return the pause after a 429 that asks for none: to where the next longer window would be over."""
-        if self._failures == 1:
+        if not self._failures:
             return 1.0
         begun = self._sent.first_since(self._failing_since - 60.0)
         ends = [begun + window - now for window in _WINDOWS[1:3] if begun + window > now + 1.0]
         return max(ends[0] if ends else 60.0, 1.0)
 
-    def _pause(self, now: float, wait: float) -> None:
-        if wait > _LONGEST_PAUSE:
-            if now + _LONGEST_PAUSE > self.paused_until + 1:
-                self._notice = f"The server asks to wait {wait:,.0f} s. That is capped: waiting {_LONGEST_PAUSE:.0f} s."
-            wait = _LONGEST_PAUSE
-        elif wait >= _TOLD_PAUSE and now + wait > self.paused_until + 1:
-            self._notice = f"The server asks to wait {wait:.0f} s; everything waits."
-        self.paused_until = max(self.paused_until, now + wait + _AFTER_PAUSE)
-
-    def _slow(self, now: float, sent: float, wait: float | None, *, nothing_since: bool) -> None:
-        """Set the pace to what was accepted before a refusal."""
+    def refused(self, now: float, sent: float, wait: float | None, paused_until: float) -> None:
+        """Set the pace to what was accepted before a refusal; `wait` is what the server asked for."""
+        nothing_since = self._failures and self._sent.count(max(self._refused_at, self._resumed), now) == 0
+        if not self._failures:
+            self._failing_since = sent
+        self._failures += 1
+        self._one_by_one = wait is None
         if self._headers.pace(now) is not None:
             self._headers.refused(now, sent, wait, self._sent)
+        elif not nothing_since:
+            self._slow(now, sent, wait, paused_until)
+        self._refused_at, self._slowed_at, self._resumed = sent, now, paused_until
+        self._step_at, self._step_answers = paused_until, 0
+
+    def _slow(self, now: float, sent: float, wait: float | None, paused_until: float) -> None:
+        if wait is not None and wait > 1.5 and self._slow_by_window(now, sent, wait, paused_until):
             return
-        if nothing_since:
+        if self.window is not None and self.window > 1.0:
+            self.limit = max(min(self.limit or 1, self._sent.count(sent - self.window, sent)), 1)
+            self._settle(now, (1 - _UNDER) * self.limit / self.window, paused_until)
             return
-        if wait is not None and wait > 1.5 and self._slow_by_window(now, sent, wait):
-            return
-        if self._window is not None and self._window > 1.0:
-            self._limit = max(min(self._limit or 1, self._sent.count(sent - self._window, sent)), 1)
-            self._settle(now, (1 - _UNDER) * self._limit / self._window)
-            return
-        accepted, rate = self._sent.count(sent - 1.0, sent), self._rate
-        told = min(float(accepted), rate) if accepted else rate / 2
-        if sent - self._resumed < 1.0 and accepted < 0.3 * rate:  # nothing was saved up: that is what refills
-            told = max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._refused_at, 0.5)
-        if self._growth >= 1.5 and told > 2:
-            self._found, self._growth, self._rate = True, _CLIMB, _COME_BACK * told
+        told, rate = self._told(sent), self.rate
+        if self._growth >= 1.5 and told > 2:  # the slow start is over: come back from below
+            self.found, self._growth, self.rate = True, _CLIMB, _COME_BACK * told
             self._top, self._safe, self._held, self._probe_at = (1 - _UNDER) * told, 0.0, 0.0, math.inf
         elif 0.96 * told < self._held < rate:  # a failed try for more, or a bucket's savings are gone: what held, holds
-            self._settle(now, self._held)
+            self._settle(now, self._held, paused_until)
         else:
             self._held = 0.0
             if self._growth < 1.5:
                 told = min(told, self._safe or (1 - _UNDER) * rate)
-            self._settle(now, max((1 - _UNDER) * told, 0.4 * rate))
+            self._settle(now, max((1 - _UNDER) * told, 0.4 * rate), paused_until)
 
-    def _slow_by_window(self, now: float, sent: float, wait: float) -> bool:
+    def _told(self, sent: float) -> float:
+        """Return the requests per second that a refusal shows to be too many: what was accepted in the second before."""
+        accepted = self._sent.count(sent - 1.0, sent)
+        if sent - self._resumed < 1.0 and accepted < 0.3 * self.rate:  # nothing was saved up: that is what refills
+            return max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._refused_at, 0.5)
+        return min(float(accepted), self.rate) if accepted else self.rate / 2
+
+    def _slow_by_window(self, now: float, sent: float, wait: float, paused_until: float) -> bool:
         """Take the end of the pause for the end of a window, and count what was accepted in it."""
-        window = max(_snapped(wait), self._window or 60.0, 60.0)
+        window = max(_snapped(wait), self.window or 60.0, 60.0)
         begun = now + wait - window
         accepted = self._sent.count(begun - 1.0, sent)
         if not accepted:
             return False
-        self._window, self._limit = window, accepted
-        self._settle(now, (1 - _UNDER) * accepted / window)
+        self.window, self.limit = window, accepted
+        self._settle(now, (1 - _UNDER) * accepted / window, paused_until)
         return True
 
-    def _settle(self, now: float, rate: float) -> None:
-        """Stay at a pace until it is time to try for more."""
-        self._rate = min(max(rate, _SLOWEST), self._ceiling)
-        self._accepted_rate, self._growth, self._found, self._top = self._rate, 1.0, True, math.inf
-        if self._probing:
-            self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY)
-        self._probing = False
-        self._probe_at = max(now, self.paused_until) + self._probe_after()
 
-    def _probe_after(self) -> float:
-        return max(self._probe_every, 2 * (self._window or 0.0), min(_PROBE_REQUESTS / self._rate, 3600.0))
-
-
-class _Schedule:
+class _Evenly:
     """When the next request is due (GCRA). Being late by up to the slack does not shift those behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: float, slack: float) -> None:
+        self._step, self._slack = step, slack
         self._last = -math.inf
 
-    def wait(self, now: float, step: float) -> float:
-        return self._last + step - now
+    def wait(self, now: float, step: float | None = None) -> float:
+        return self._last + (self._step if step is None else step) - now
 
-    def take(self, now: float, step: float, *, slack: float) -> None:
-        self._last = max(self._last + step, now - min(slack, _MOST_SLACK))
+    def take(self, now: float, step: float | None = None, *, slack: float | None = None) -> None:
+        slack = min(self._slack if slack is None else slack, _MOST_SLACK)
+        self._last = max(self._last + (self._step if step is None else step), now - slack)
+
+
+class _Counted:
+    """What was sent within a long window, earlier runs included. Its parts count as sent at their end."""
+
+    def __init__(self, limit: Limit, now: float, already: Sequence[Already]) -> None:
+        self.limit = limit
+        self._parts: deque[tuple[float, int]] = deque()
+        self._sum = 0
+        for age, count in sorted(already, reverse=True):
+            if 0 <= age < limit.seconds and count > 0:
+                self._parts.append((now - age, count))
+                self._sum += count
+
+    def take(self, now: float) -> None:
+        until, count = self._parts[-1] if self._parts else (-math.inf, 0)
+        if now <= until:
+            self._parts[-1] = (until, count + 1)
+        else:
+            self._parts.append((now + self.limit.seconds / _PARTS, 1))
+        self._sum += 1
+
+    def wait(self, now: float) -> float:
+        while self._parts and self._parts[0][0] + self.limit.seconds < now:
+            self._sum -= self._parts.popleft()[1]
+        over = self._sum - self.limit.requests
+        if over < 0:
+            return 0.0
+        for until, count in self._parts:
+            over -= count
+            if over < 0:
+                return max(until + self.limit.seconds - now, 0.0) + 0.001
+        return 0.0
+
+    def already(self, now: float) -> tuple[Already, ...]:
+        return tuple((max(now - until, 0.0), count) for until, count in self._parts)
 
 
 class _Sent:
@@ -473,20 +577,20 @@ class _Headers:
         if refused and remaining > 0:
             return
         used = limit - remaining
+        if sent >= self._heard and self.limit is not None and limit != self.limit:
+            self._changed_at = sent
+            self.known = self.known and limit > self.limit
         if not refused:
             self._infer(now, sent, used, limit, sents)
         if sent < self._heard:
             return
-        if self.limit is not None and limit != self.limit:
-            self._changed_at = sent
-            self.known = self.known and limit > self.limit
         self.limit, self._remaining, self._heard, self._heard_at = limit, remaining, sent, now
         self._reset = sents.nth_last(sent, max(used, 1)) + self.window + (now - sent) + 0.02
 
     def _infer(self, now: float, sent: float, used: int, limit: int, sents: _Sent) -> None:
         jitter = (now - sent) + 0.02
         age = sent - sents.nth_last(sent, used) - jitter
-        settled = limit == self.limit and sent > self._changed_at + 1.5 * self.window
+        settled = sent > self._changed_at + 1.5 * self.window
         if age > self.window * 1.02 and (settled or self._changed_at < 0):
             self.window, self.known = _snapped(age), False
         most, most_at = self._most_used
@@ -519,10 +623,6 @@ class _Headers:
                 self.window, self.known = window, False
         self._remaining, self._heard, self._heard_at = 0, sent, now
         self._reset = now + (wait or 1.0)
-
-
-def _step(limit: Limit) -> float:
-    return limit.seconds / limit.requests * (1 + _MARGIN)
 
 
 def _snapped(seconds: float) -> float:
