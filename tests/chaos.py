@@ -230,7 +230,7 @@ def drive(folder: Path, server: Server, chance: random.Random, *, leads: int, ki
         with _started(folder, server, story) as process:
             story.statuses.append(process.wait(timeout=600))
     story.seconds = time.monotonic() - began
-    story.log = (folder / "log.txt").read_text(encoding="utf-8")
+    story.log = (folder / f"log-{story.starts}.txt").read_text(encoding="utf-8")
     return story
 
 
@@ -240,7 +240,7 @@ def _started(folder: Path, server: Server, story: Story) -> Iterator["subprocess
     words = ["run", "leads.csv", "-c", "chaos.yaml", "--base-url", server.url, "--yes", "--no-progress"]
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("OTONISTARK", "LEAD_IMPORTER"))}
     environment = kept | {"XDG_STATE_HOME": str(folder / "state"), "OTONISTARK_API_KEY": KEY}
-    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+    with (folder / f"log-{story.starts}.txt").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "importer", *words],
             cwd=folder,
@@ -443,9 +443,9 @@ def run_mode(mode: Mode, folder: Path, *, leads: int, kills: int, seed: int) -> 
     known = counts.pop("leads")
     rows = _rows(folder / "leads.results.csv")
     found = judge(wanted, rows, known)
-    problems = [*found.problems, *_broken_promises(mode, story, found, counts, leads=leads, kills=kills)]
+    problems = [*_broken_promises(mode, story, found, counts, leads=leads, kills=kills), *found.problems]
     if not rows:
-        problems.append(f"there is no result file; the last run said: {story.log[-2000:]}")
+        problems = [f"there is no result file; the last run said: {story.log[-2000:]}"]
     return Report(mode, story, found, counts, problems)
 
 
