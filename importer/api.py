@@ -1,15 +1,17 @@
 """The service: its address, its requests, and what may have happened where no answer came.
 
-The wire is httpx over aiohttp. A ready `httpx.Request` goes straight to the transport, past `httpx.AsyncClient`: that
-doubles the posts per second, and what the client would add (redirects, cookies, auth flows, proxies of the environment)
-is nothing that may happen to a lead or to the key. TLS certificates are always verified; a company's own authority is
-named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
+The wire is httpx over aiohttp. A question is a ready `httpx.Request` that goes straight to the transport, past
+`httpx.AsyncClient`: what the client would add (redirects, cookies, auth flows, proxies of the environment) is nothing
+that may happen to a lead or to the key. A post goes past httpx's request and response as well, through the same
+connections, which takes half the time (`benchmarks/throughput.py`). TLS certificates are always verified; a company's
+own authority is named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
 """
 
+import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ import anyio
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from importer.answers import RateHeaders, digits, judge, judge_delete, limits, read_json, read_lead, told_date
 from importer.clock import ServerClock
@@ -271,9 +274,10 @@ class Service:
                 "User-Agent": "lead-importer",
             }
         )
-        self._post_headers = httpx.Headers([*self._headers.multi_items(), ("Content-Type", "application/json")])
+        self._post_headers = dict(self._headers) | {"Content-Type": "application/json"}
         self._extensions = {"timeout": {"pool": timeout * _CONNECT_SHARE}}  # aiohttp: everything until connected
-        self._endpoint = httpx.URL(f"{address}/user/lead")
+        self._post_timeout = aiohttp.ClientTimeout(total=None, connect=timeout * _CONNECT_SHARE)
+        self._endpoint = f"{address}/user/lead"
 
     def __repr__(self) -> str:
         return f"Service({self.address!r})"
@@ -282,12 +286,12 @@ class Service:
         # The authorities (certifi's) take 35 ms to load. An http address needs none: then nobody is trusted.
         plain = self.address.startswith("http:")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context()
-        session = aiohttp.ClientSession(
+        self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
-        self._transport = AiohttpTransport(client=session, verify=tls)
+        self._transport = AiohttpTransport(client=self._session, verify=tls)
         return self
 
     async def __aexit__(
@@ -300,11 +304,8 @@ class Service:
 
     async def create(self, lead_payload: bytes, lead: Lead) -> Answer:
         """Post one lead, once. Raises nothing that happens on the wire: that is the verdict. Never repeats."""
-        request = httpx.Request(
-            "POST", self._endpoint, headers=self._post_headers, content=lead_payload, extensions=self._extensions
-        )
         began = time.monotonic()
-        reply = await self._exchange(request)
+        reply = await self._exchange(self._post(lead_payload))
         seconds = time.monotonic() - began
         if isinstance(reply, Verdict):
             return Answer(reply, None, seconds)
@@ -429,7 +430,7 @@ class Service:
         url = httpx.URL(f"{self.address}{path}", params=dict(query) if query else None)
         request = httpx.Request(method, url, headers=self._headers, extensions=self._extensions)
         began = time.monotonic()
-        reply = await self._exchange(request)
+        reply = await self._exchange(self._request(request))
         if self.on_limits is not None and isinstance(reply, _Reply):
             verdict = judge(*reply, sent=None, now=datetime.now(UTC))
             self.on_limits(reply.status, limits(reply.headers), verdict.retry_after, time.monotonic() - began)
@@ -437,22 +438,46 @@ class Service:
 
     # One attempt.
 
-    async def _exchange(self, request: httpx.Request) -> _Reply | Verdict:
-        """Send one request and read its answer whole, in bounded time and size; a verdict where none came."""
+    async def _exchange(self, attempt: Coroutine[Any, Any, _Reply]) -> _Reply | Verdict:
+        """Wait for one answer in bounded time; a verdict where none came."""
         sent_at = time.time()
         try:
-            with anyio.fail_after(self._timeout):
-                response = await self._transport.handle_async_request(request)
-                body = await _read(response)
+            async with asyncio.timeout(self._timeout):
+                reply = await attempt
         except Exception as error:  # noqa: BLE001 - once a request was begun, anything at all leaves its lead in doubt
             verdict = _no_answer(error)
             return replace(verdict, message=self._masked((verdict.message or "").encode("utf-8", "replace")).decode())
-        # `headers.raw`, since `headers.items()` looks for an encoding again for every name and value
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-        self.instance = headers.get("x-sandbox-instance", self.instance)
-        if (date := told_date(headers)) is not None:
+        self.instance = reply.headers.get("x-sandbox-instance", self.instance)
+        if (date := told_date(reply.headers)) is not None:
             self.clock.hear(date, sent_at, time.time())
-        return _Reply(response.status_code, headers, self._masked(body))  # debug pages show the request's headers
+        return reply
+
+    async def _post(self, body: bytes) -> _Reply:
+        async with self._session.post(
+            self._endpoint,
+            data=body,
+            headers=self._post_headers,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=self._post_timeout,
+        ) as answer:
+            if "Content-Encoding" in answer.headers:  # httpx unpacks it, in bounded size
+                stream = AiohttpResponseStream(answer)
+                content = await _read(httpx.Response(answer.status, headers=answer.raw_headers, stream=stream))
+            elif 0 <= (answer.content_length or -1) <= _MOST_BYTES:
+                content = await answer.read()
+            else:
+                content = await _at_most(_MOST_BYTES, answer.content.iter_any())
+            return self._reply(answer.status, answer.raw_headers, content)
+
+    async def _request(self, request: httpx.Request) -> _Reply:
+        response = await self._transport.handle_async_request(request)
+        content = await _read(response)
+        return self._reply(response.status_code, response.headers.raw, content)
+
+    def _reply(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> _Reply:
+        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+        return _Reply(status, named, self._masked(body))  # debug pages show the request's headers
 
     def _masked(self, text: bytes) -> bytes:
         for secret in self._secrets:
@@ -468,16 +493,20 @@ def _secrets(key: str) -> tuple[bytes, ...]:
 
 async def _read(response: httpx.Response) -> bytes:
     """Read an answer's body, unpacked. The connection is given back only if it was read to its end."""
-    body = bytearray()
     try:
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > _MOST_BYTES:
-                raise _TooLarge
+        return await _at_most(_MOST_BYTES, response.aiter_bytes())
     except BaseException:
         with anyio.move_on_after(1, shield=True), suppress(Exception):  # what went wrong first is what counts
             await response.aclose()
         raise
+
+
+async def _at_most(most_bytes: int, chunks: AsyncIterator[bytes]) -> bytes:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > most_bytes:
+            raise _TooLarge
     return bytes(body)
 
 

@@ -386,10 +386,10 @@ def test_an_exception_that_nobody_foresaw_leaves_the_lead_in_doubt(
     async def do() -> Verdict:
         async with service("http://127.0.0.1:9/api") as api:
 
-            async def fails(_: object) -> None:
+            def fails(*_: object, **__: object) -> None:
                 raise RuntimeError(f"boom with {KEY}")
 
-            monkeypatch.setattr(api._transport, "handle_async_request", fails)
+            monkeypatch.setattr(api._session, "post", fails)
             return (await api.create(payload(LEAD), LEAD)).verdict
 
     verdict = run(uvloop, do)
