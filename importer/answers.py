@@ -102,6 +102,8 @@ def judge(
     """
     answer = _Answer(status, _lowered(headers), body, now)
     verdict = _meaning(answer, sent, duplicate_texts)
+    if verdict.http_status is not None:
+        return verdict
     return replace(verdict, http_status=status, date=answer.date)
 
 
@@ -222,13 +224,14 @@ def _success(answer: "_Answer", sent: Lead | None, duplicate_texts: Sequence[str
             field="phone_number",
             lead=lead,
         )
-    return Verdict(Meaning.CREATED, lead=lead)
+    return Verdict(Meaning.CREATED, http_status=answer.status, lead=lead, date=answer.date)
 
 
 def _is_same(lead: Created, sent: Lead) -> bool:
     """Compare what the answer says; servers re-format numbers, and need not repeat everything."""
-    other_number = digits(lead.phone) and digits(lead.phone) != digits(sent.primary.phone)
-    return not other_number and lead.campaign_id in (None, sent.campaign_id)
+    return lead.campaign_id in (None, sent.campaign_id) and (
+        lead.phone == sent.primary.phone or digits(lead.phone) in ("", digits(sent.primary.phone))
+    )
 
 
 def _is_old(lead: Created, date: datetime | None) -> bool:
