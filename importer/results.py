@@ -1,7 +1,7 @@
 """What every row is told: the columns a result file adds, and the sum that must hold."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 
@@ -63,7 +63,7 @@ def with_followers(
     rows = {
         (number, lead): row
         for number, work in enumerate(works)
-        for lead, row in (work.grouped.leads.select("lead", "row").iter_rows() if made.repeats.follows else ())
+        for lead, row in _rows_of([lead for table, lead in followed if table == number], work)
     }
     for place, earlier in made.repeats.follows.items():
         first = told.get(earlier, otherwise if earlier in sent else None)
@@ -86,6 +86,11 @@ def with_followers(
     return told
 
 
+def _rows_of(wanted: Sequence[int], work: Work) -> Iterator[tuple[int, int]]:
+    leads = work.grouped.leads.select("lead", "row")
+    return leads.filter(pl.col("lead").is_in(wanted)).iter_rows() if wanted else iter(())
+
+
 def result_columns(
     work: Work, number: int, outcomes: Mapping[Place, Outcome], *, held: set[Place], otherwise: Outcome, run_id: str
 ) -> tuple[pl.DataFrame, bool]:
@@ -104,12 +109,16 @@ def result_columns(
 
 def _positions(people: pl.DataFrame) -> pl.DataFrame:
     """Give who is part of a lead a position, as `Grouped.build` orders them: the primary 0, the contacts from 1."""
+    begins = (pl.col("lead") != pl.col("lead").shift()).fill_null(value=True)
+    count = pl.int_range(pl.len(), dtype=pl.UInt32)
     part = (
-        people.filter(pl.col("status").is_null())
+        people.select("lead", "contact", "index", "slot", at=count)
+        .filter(people["status"].is_null())
         .sort("lead", "contact", "index", "slot")
-        .select("index", "slot", position=(pl.int_range(pl.len()).over("lead")).cast(pl.UInt32))
+        .select("at", position=count - pl.when(begins).then(count).forward_fill())
     )
-    return people.join(part, on=["index", "slot"], how="left", maintain_order="left")
+    nowhere = pl.Series("position", [None], dtype=pl.UInt32).new_from_index(0, people.height)
+    return people.with_columns(nowhere.scatter(part["at"], part["position"]))
 
 
 def _outcome_frame(number: int, outcomes: Mapping[Place, Outcome], work: Work) -> pl.DataFrame:
