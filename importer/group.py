@@ -52,7 +52,7 @@ class Grouped:
     """The leads of one table.
 
     `people`, one line per row and contact column: `index`, `slot`, `row` (Int64, as Excel shows it), `phone`,
-    `variables`, `campaign`, `lead` (UInt32, which lead of the table it belongs to), `contact` (Boolean), `status`,
+    `variables`, `campaign`, `lead` (UInt32, the `index` of its lead's first row), `contact` (Boolean), `status`,
     `code`, `message`, `column` (String; `status` is null for who carries the lead's outcome; `code` and `message`
     may then still say that something was left out).
 
@@ -138,35 +138,75 @@ def group_people(
 
 
 def _leads_by_key(people: pl.DataFrame) -> pl.DataFrame:
-    """Give each group a number, in the order of their first rows; an empty key makes a lead of its own."""
-    named = people.with_columns(
-        group=pl.when(pl.col("key").is_null()).then(pl.format("row {}", "index")).otherwise("key " + pl.col("key"))
-    )
-    numbers = named.select("group").unique(maintain_order=True).with_row_index("lead")
-    return named.join(numbers, on="group", how="left", maintain_order="left").with_columns(
-        pl.col("lead").cast(pl.UInt32)
-    )
+    """Call each group after its first row; an empty key makes a lead of its own."""
+    first = pl.col("index").min().over("key")
+    return people.with_columns(lead=pl.when(pl.col("key").is_null()).then("index").otherwise(first))
 
 
 def _roles(people: pl.DataFrame, *, by_key: bool, flagged: bool) -> pl.DataFrame:
     """Say who is primary and who is contact, and how many primaries a group has (`primaries`)."""
+    one = pl.lit(1, pl.UInt32)
     if not by_key:
-        return people.with_columns(contact=pl.col("slot") > 0, primaries=pl.lit(1, pl.UInt32))
-    alone = pl.col("key").is_null()
+        return people.with_columns(contact=pl.col("slot") > 0, primaries=one)
     if not flagged:
-        first = (pl.col("order") == pl.col("order").min().over("lead")).cum_sum().over("lead") == 1
-        primary = first & (pl.col("order") == pl.col("order").min().over("lead"))
-        return people.with_columns(contact=~(alone | primary), primaries=pl.lit(1, pl.UInt32))
+        return people.with_columns(contact=~_first_of_lead(people, by="order"), primaries=one)
     # A row that `where` leaves out is a primary only where no other is: it then leaves its whole group out.
+    alone = pl.col("key").is_null()
     live = pl.col("flagged") & ~pl.col("filtered")
-    people = people.with_columns(primaries=live.sum().over("lead"))
-    spare = pl.col("flagged") & (pl.col("primaries") == 0)
-    first_spare = spare & (spare.cum_sum().over("lead") == 1)
-    people = people.with_columns(primary=alone | (live & (pl.col("primaries") == 1)) | first_spare)
-    return people.with_columns(
-        contact=~pl.col("primary"),
-        primaries=pl.when(alone | pl.col("primary").any().over("lead")).then(1).otherwise(pl.col("primaries")),
+    people = people.with_columns(primaries=_count(people, live))
+    spare = people.select(pl.col("flagged") & (pl.col("primaries") == 0)).to_series()
+    people = people.with_columns(
+        contact=~(alone | (live & (pl.col("primaries") == 1)) | _first_of_lead(people, spare, by="index"))
     )
+    has_primary = _count(people, ~pl.col("contact")) > 0
+    return people.with_columns(primaries=pl.when(has_primary).then(one).otherwise("primaries"))
+
+
+# What people of one lead have in common. A lead's number is a row's, so that a list of as many places finds it.
+
+
+def _shared(people: pl.DataFrame, leads: pl.Series, values: pl.Series) -> pl.Series:
+    """Give everybody the value of their lead; null where `leads`, side by side with `values`, does not name it."""
+    most = people["lead"].max() if people.height else -1
+    assert isinstance(most, int)
+    place = pl.Series([None], dtype=pl.UInt32).new_from_index(0, most + 1)
+    place = place.scatter(leads, pl.int_range(leads.len(), dtype=pl.UInt32, eager=True))
+    return values.gather(place.gather(people["lead"]))
+
+
+def _of_primary(people: pl.DataFrame, column: str) -> pl.Series:
+    """Give everybody the value of their primary, of whom a lead has at most one."""
+    primaries = people.filter(~pl.col("contact"))
+    return _shared(people, primaries["lead"], primaries[column])
+
+
+def _count(people: pl.DataFrame, whom: pl.Expr) -> pl.Series:
+    """Count the people of each lead of whom `whom` is true."""
+    counts = people.filter(whom).group_by("lead").len("count")
+    return _shared(people, counts["lead"], counts["count"]).fill_null(0).cast(pl.UInt32)
+
+
+def _listed(people: pl.DataFrame, whom: pl.Expr, what: pl.Expr) -> pl.Series:
+    """List the people of each lead of whom `whom` is true, in words."""
+    lists = people.filter(whom).group_by("lead", maintain_order=True).agg(what.str.join(", ").alias("list"))
+    return _shared(people, lists["lead"], lists["list"])
+
+
+def _first_of_lead(people: pl.DataFrame, whom: pl.Series | None = None, *, by: str) -> pl.Series:
+    """Tell who of each lead comes first, among those of whom `whom` is true."""
+    ranked = people.select("lead", by, at=pl.int_range(pl.len(), dtype=pl.UInt32))
+    ranked = ranked if whom is None else ranked.filter(whom)
+    first = ranked.sort(by, "at").unique("lead", keep="first", maintain_order=True)
+    return pl.repeat(value=False, n=people.height, dtype=pl.Boolean, eager=True).scatter(first["at"], values=True)
+
+
+def _set(people: pl.DataFrame, whom: pl.Expr, **values: pl.Expr) -> pl.DataFrame:
+    """Set columns of the people of whom `whom` is true; texts are made for them alone."""
+    at = people.select(whom.fill_null(value=False)).to_series().arg_true()
+    if at.is_empty():
+        return people
+    fresh = people[at].with_columns(**values)
+    return people.with_columns(people[name].scatter(at, fresh[name]) for name in values)
 
 
 def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str, str]) -> pl.DataFrame:
@@ -181,35 +221,31 @@ def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str,
         ]
     )
     people = people.join(found, on=["index", "slot"], how="left", maintain_order="left")
-    lists = (
-        pl.col("phone").replace_strict(dict(suppressed), default=None, return_dtype=pl.String)
-        if suppressed
-        else pl.lit(None, pl.String)
-    )
-    people = people.with_columns(list_name=lists)
-    rules = [
-        (pl.col("blank"), _FILTERED, "blank", pl.lit("the row is blank")),
-        (pl.col("filtered"), _FILTERED, "filtered", pl.lit("left out by the config's where")),
-        (
-            pl.col("list_name").is_not_null(),
-            _SUPPRESSED,
-            "suppressed",
-            pl.format("the number is on the suppression list {}", "list_name"),
-        ),
-        (pl.col("blocking").fill_null(value=False), _INVALID, None, None),
-    ]
-    status, code, message = pl.lit(None, pl.String), pl.col("code"), pl.col("message")
-    column = pl.col("column")
-    for when, its_status, its_code, its_message in reversed(rules):
-        status = pl.when(when).then(pl.lit(its_status)).otherwise(status)
-        if its_code is not None and its_message is not None:
-            code = pl.when(when).then(pl.lit(its_code)).otherwise(code)
-            message = pl.when(when).then(its_message).otherwise(message)
-            header = pl.col("phone_column") if its_code == "suppressed" else pl.lit(None, pl.String)
-            column = pl.when(when).then(header).otherwise(column)
-    return people.with_columns(
-        status.alias("status"), code.alias("code"), message.alias("message"), column.alias("column")
-    )
+    nothing = pl.lit(None, pl.String)
+    people = people.with_columns(status=pl.when("blocking").then(pl.lit(_INVALID)))
+    if suppressed:
+        list_name = pl.col("phone").replace_strict(dict(suppressed), default=None, return_dtype=pl.String)
+        people = _set(
+            people,
+            list_name.is_not_null(),
+            status=pl.lit(_SUPPRESSED),
+            code=pl.lit("suppressed"),
+            message=pl.format("the number is on the suppression list {}", list_name),
+            column=pl.col("phone_column"),
+        )
+    for whom, code, message in (
+        ("filtered", "filtered", "left out by the config's where"),
+        ("blank", "blank", "the row is blank"),
+    ):
+        people = _set(
+            people,
+            pl.col(whom),
+            status=pl.lit(_FILTERED),
+            code=pl.lit(code),
+            message=pl.lit(message),
+            column=nothing,
+        )
+    return people
 
 
 def _summed(problems: pl.DataFrame) -> pl.DataFrame:
@@ -231,42 +267,45 @@ def _summed(problems: pl.DataFrame) -> pl.DataFrame:
 
 
 def _invalidate(
-    people: pl.DataFrame, when: pl.Expr, code: str, message: pl.Expr, column: str | None = None
+    people: pl.DataFrame, whom: pl.Expr, code: str, message: pl.Expr, column: pl.Expr | None = None
 ) -> pl.DataFrame:
     """Make people invalid who have no status yet; who is invalid already gets the further reason beside the first."""
-    fresh = when & pl.col("status").is_null()
-    again = when & (pl.col("status") == _INVALID) & pl.col("code").is_not_null() & (pl.col("code") != code)
-    return people.with_columns(
-        status=pl.when(fresh).then(pl.lit(_INVALID)).otherwise("status"),
-        code=pl.when(fresh).then(pl.lit(code)).otherwise("code"),
-        message=pl.when(fresh).then(message).when(again).then(pl.col("message") + "; " + message).otherwise("message"),
-        column=pl.when(fresh).then(pl.lit(column, pl.String)).otherwise("column"),
+    again = whom & (pl.col("status") == _INVALID) & pl.col("code").is_not_null() & (pl.col("code") != code)
+    people = _set(people, again, message=pl.col("message") + "; " + message)
+    return _set(
+        people,
+        whom & pl.col("status").is_null(),
+        status=pl.lit(_INVALID),
+        code=pl.lit(code),
+        message=message,
+        column=pl.lit(None, pl.String) if column is None else column,
     )
 
 
 def _campaigns(people: pl.DataFrame, mapped: Mapped) -> pl.DataFrame:
     """Hold the campaigns of a group against its primary's."""
-    own = pl.col("campaign").filter(~pl.col("contact")).first().over("lead")
-    row = pl.col("row").filter(~pl.col("contact")).first().over("lead")
-    header = mapped.campaign_column
+    header = pl.lit(mapped.campaign_column, pl.String)
+    people = people.with_columns(
+        primary_row=_of_primary(people, "row"), primary_campaign=_of_primary(people, "campaign")
+    )
     unnamed = ~pl.col("contact") & pl.col("campaign").is_null() & (pl.col("code").fill_null("") != "campaign_unknown")
     message = "no campaign. Fill in its column, or give one with --campaign"
     people = _invalidate(people, unnamed & _single(), "campaign_missing", pl.lit(message), header)
-    differs = pl.col("contact") & (pl.col("campaign") != own) & (pl.col("slot") == 0) & _single()
+    differs = pl.col("contact") & (pl.col("campaign") != pl.col("primary_campaign")) & (pl.col("slot") == 0)
     people = _invalidate(
         people,
-        differs.fill_null(value=False),
+        differs & _single(),
         "group_campaigns_differ",
         pl.format(
             "row {} has campaign {}, its primary in row {} has campaign {}. One lead has one campaign.",
             "row",
             "campaign",
-            row,
-            own,
+            "primary_row",
+            "primary_campaign",
         ),
         header,
     )
-    return people.with_columns(campaign=own)
+    return people.with_columns(campaign="primary_campaign")
 
 
 def _single() -> pl.Expr:
@@ -290,65 +329,62 @@ def _place() -> pl.Expr:
 
 def _same_numbers(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
     """Find numbers that stand twice in a group: that person would be called twice."""
-    if people["lead"].n_unique() == people.height:
-        return people
-    shown = people.with_columns(place=_place(), live=_live() & pl.col("phone").is_not_null())
+    callable_ones = people.select(
+        "lead", "phone", "contact", "order", "slot", "row", at=pl.int_range(pl.len(), dtype=pl.UInt32)
+    ).filter(people.select(_live() & pl.col("phone").is_not_null() & pl.col("lead").is_duplicated()).to_series())
     repeats = (
-        shown.filter(pl.col("live"))
-        .sort("contact", "order", "slot")
-        .group_by("lead", "phone", maintain_order=True)
-        .agg(
-            pl.col("place").str.join(" and in ").alias("places"),
-            pl.col("index").first().alias("first_index"),
-            pl.col("slot").first().alias("first_slot"),
-            pl.len().alias("times"),
+        callable_ones.filter(pl.struct("lead", "phone").is_duplicated())
+        .sort("contact", "order", "slot", "at")
+        .with_columns(
+            places=_place().str.join(" and in ").over("lead", "phone"),
+            first=pl.int_range(pl.len()).over("lead", "phone") == 0,
         )
-        .filter(pl.col("times") > 1)
+        .filter(pl.lit(hold) | ~pl.col("first"))
     )
     if not repeats.height:
         return people
-    joined = shown.join(repeats, on=["lead", "phone"], how="left", maintain_order="left")
-    first = (pl.col("index") == pl.col("first_index")) & (pl.col("slot") == pl.col("first_slot"))
-    again = pl.col("times").is_not_null() & pl.col("live") & (pl.lit(hold) | ~first)
-    message = pl.format("the same number stands in {} of this lead. Remove all but one of them.", "places")
-    header = pl.col("phone_column")
-    joined = _invalidate(joined, again, "group_same_number", message)
-    return joined.with_columns(
-        column=pl.when(pl.col("code") == "group_same_number").then(header).otherwise("column")
-    ).select(people.columns)
+    nowhere = pl.Series("places", [None], dtype=pl.String).new_from_index(0, people.height)
+    people = people.with_columns(nowhere.scatter(repeats["at"], repeats["places"]))
+    return _invalidate(
+        people,
+        pl.col("places").is_not_null(),
+        "group_same_number",
+        pl.format("the same number stands in {} of this lead. Remove all but one of them.", "places"),
+        pl.col("phone_column"),
+    )
 
 
 def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
     """Let the primary, and with `hold` every contact, decide what becomes of the whole lead."""
     rows = pl.col("row").cast(pl.String)
-    flagged_rows = rows.filter(pl.col("flagged") & _live()).str.join(", ").over("lead")
+    nobody, several = pl.col("primaries") == 0, pl.col("primaries") > 1
+    people = people.with_columns(
+        all_rows=_listed(people, nobody, rows),
+        flagged_rows=_listed(people, several & pl.col("flagged") & _live(), rows),
+    )
     people = _invalidate(
         people,
-        (pl.col("primaries") == 0) & _live(),
+        nobody & _live(),
         "group_no_primary",
         pl.format(
-            "no row of this group is a primary (rows {}). Mark one as the config's primary_when says.",
-            rows.str.join(", ").over("lead"),
+            "no row of this group is a primary (rows {}). Mark one as the config's primary_when says.", "all_rows"
         ),
     )
     people = _invalidate(
         people,
-        (pl.col("primaries") > 1) & _live(),
+        several & _live(),
         "group_two_primaries",
-        pl.format("this group has several primaries: rows {}. Leave one of them.", flagged_rows),
+        pl.format("this group has several primaries: rows {}. Leave one of them.", "flagged_rows"),
     )
-    primary_row = pl.col("row").filter(~pl.col("contact")).first().over("lead")
-    primary_status = pl.col("status").filter(~pl.col("contact")).first().over("lead")
-    people = people.with_columns(primary_row=primary_row, primary_status=primary_status)
+    people = people.with_columns(primary_status=_of_primary(people, "status"))
     for status, words in ((_FILTERED, "is left out by where"), (_SUPPRESSED, "is on a suppression list")):
-        with_primary = pl.col("contact") & (pl.col("primary_status") == status) & _live()
-        people = people.with_columns(
-            status=pl.when(with_primary).then(pl.lit(status)).otherwise("status"),
-            code=pl.when(with_primary).then(pl.lit(f"lead_{status}")).otherwise("code"),
-            message=pl.when(with_primary)
-            .then(pl.format(f"its primary in row {{}} {words}", "primary_row"))
-            .otherwise("message"),
-            column=pl.when(with_primary).then(None).otherwise("column"),
+        people = _set(
+            people,
+            pl.col("contact") & (pl.col("primary_status") == status) & _live(),
+            status=pl.lit(status),
+            code=pl.lit(f"lead_{status}"),
+            message=pl.format(f"its primary in row {{}} {words}", "primary_row"),
+            column=pl.lit(None, pl.String),
         )
     people = _invalidate(
         people,
@@ -357,23 +393,25 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
         pl.format("its primary in row {} can't be sent", "primary_row"),
     )
     if hold:
-        bad = _place().filter(pl.col("contact") & (pl.col("status") == _INVALID)).str.join(", ").over("lead")
-        held = pl.col("status").is_null() & (pl.col("contact") & (pl.col("status") == _INVALID)).any().over("lead")
+        bad = _listed(people, pl.col("contact") & (pl.col("status") == _INVALID), _place())
+        people = people.with_columns(bad=bad)
         people = _invalidate(
             people,
-            held,
+            pl.col("status").is_null() & pl.col("bad").is_not_null(),
             "contact_invalid",
-            pl.format("held back because of a secondary contact ({}). Put it right, or set on_invalid: drop.", bad),
+            pl.format("held back because of a secondary contact ({}). Put it right, or set on_invalid: drop.", "bad"),
         )
-    count = (pl.col("contact") & pl.col("status").is_null()).sum().over("lead")
+    people = people.with_columns(contacts=_count(people, pl.col("contact") & pl.col("status").is_null()))
+    crowded = pl.col("contacts") > MOST_CONTACTS
+    people = people.with_columns(all_rows=_listed(people, crowded, rows))
     return _invalidate(
         people,
-        (count > MOST_CONTACTS) & pl.col("status").is_null(),
+        crowded & pl.col("status").is_null(),
         "group_too_many",
         pl.format(
             f"{{}} secondary contacts (rows {{}}); one lead has at most {MOST_CONTACTS}. Split the group.",
-            count,
-            rows.str.join(", ").over("lead"),
+            "contacts",
+            "all_rows",
         ),
     )
 
