@@ -46,6 +46,9 @@ _YES = (
 )
 _NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non", "faux")
 
+#: Rows whose texts are made at once.
+_SLICE = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
@@ -277,7 +280,7 @@ class _Mapper:
             numbers = numbers.zip_with((numbers > 0).fill_null(value=True), pl.Series([None], dtype=pl.Int64))
             right = "A campaign's number is right, such as 7"
         wrong = texts.is_not_null() & numbers.is_null()
-        message = _quote(texts) + f" is no campaign that is known. {right}."
+        message = _quote(texts.filter(wrong)) + f" is no campaign that is known. {right}."
         return numbers, [_flag(wrong, "campaign_unknown", header, message)]
 
     # Variables.
@@ -285,15 +288,13 @@ class _Mapper:
     def _variables(self, variables: "Mapping[str, Variable]", *, slot: int) -> tuple[pl.Series, list[pl.DataFrame]]:
         """Return each row's variables as the text of a JSON object, empty ones left out."""
         problems: list[pl.DataFrame] = []
-        values: list[pl.Series] = []
+        values: dict[str, pl.Series] = {}
         for name, variable in sorted(variables.items()):
-            value, found = self._variable(name, variable, slot=slot)
-            values.append(('"' + _escape_one(name) + '":' + value).alias(name))
+            values[name], found = self._variable(name, variable, slot=slot)
             problems += found
         if not values:
             return pl.Series(["{}"]).new_from_index(0, self.height), problems
-        joined = pl.DataFrame(values).select(pl.concat_str(pl.all(), separator=",", ignore_nulls=True)).to_series()
-        return "{" + joined.fill_null("") + "}", problems
+        return _json_objects(values), problems
 
     def _variable(self, name: str, variable: "Variable", *, slot: int) -> tuple[pl.Series, list[pl.DataFrame]]:
         """Return one variable of each row as JSON text (null: left out) and what is wrong with it."""
@@ -317,7 +318,7 @@ class _Mapper:
         if refused is not None:
             damaged = [refused.problems(slot=slot, only=wrong, dropped=name if dropped else None)]
             wrong &= ~refused.mask
-        message = _quote(texts) + " " + reason
+        message = _quote(texts.filter(wrong)) + " " + reason
         if dropped:
             message = f"variable {name!r} was left out: " + message
         return value, [*damaged, _flag(wrong, code, header, message, slot=slot, blocking=not dropped)]
@@ -469,7 +470,21 @@ def _by_map(texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str
 
 
 def _json_text(texts: pl.Series) -> pl.Series:
-    return '"' + texts.str.replace_many(list(_ESCAPES), list(_ESCAPES.values())) + '"'
+    if texts.str.contains_any(list(_ESCAPES)).any():
+        texts = texts.str.replace_many(list(_ESCAPES), list(_ESCAPES.values()))
+    return pl.select(pl.concat_str(pl.lit('"'), texts, pl.lit('"'))).to_series()
+
+
+def _json_objects(values: Mapping[str, pl.Series]) -> pl.Series:
+    """Join JSON values by name to one JSON object for each row, nulls left out; in slices, as this takes memory."""
+    frame = pl.DataFrame([value.alias(str(place)) for place, value in enumerate(values.values())])
+    members = [
+        pl.concat_str(pl.lit(f'"{_escape_one(name)}":'), pl.col(str(place))) for place, name in enumerate(values)
+    ]
+    joined = pl.concat_str(members, separator=",", ignore_nulls=True).fill_null("")
+    made = pl.concat_str(pl.lit("{"), joined, pl.lit("}")).alias("")
+    slices = list(frame.iter_slices(_SLICE)) or [frame]
+    return pl.concat([part.select(made) for part in slices]).to_series()
 
 
 def _escape_one(text: str) -> str:
@@ -501,10 +516,16 @@ def _problems(
 def _flag(
     mask: pl.Series, code: str, column: str, message: pl.Series | str, *, slot: int = 0, blocking: bool = True
 ) -> pl.DataFrame:
-    """Return a `PROBLEMS` line for every row of `mask`."""
-    codes = pl.Series([code]).new_from_index(0, mask.len()).zip_with(mask, pl.Series([None], dtype=pl.String))
-    texts = pl.Series([message]).new_from_index(0, mask.len()) if isinstance(message, str) else message
-    return _problems(codes, column, texts, slot=slot, blocking=blocking)
+    """Return a `PROBLEMS` line for every row of `mask`; `message` is one for all of them, or one for each."""
+    rows = mask.arg_true()
+    return pl.select(
+        index=rows.cast(pl.UInt32),
+        slot=pl.lit(slot, pl.UInt8),
+        code=pl.lit(code),
+        column=pl.lit(column),
+        message=pl.lit(message),
+        blocking=pl.lit(blocking),
+    )
 
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
