@@ -151,7 +151,7 @@ class _Mender:
     def mend(self) -> Mended:
         shown = self._with_shown_zeros()
         raw = self._with_right_encoding(shown)
-        cells = raw.select(pl.all().str.strip_chars(INVISIBLE).replace("", None))
+        cells = _trimmed(raw)
         hints = _hints(cells)
         columns = [self._column(cells.get_column(name), hints[name]) for name in cells.columns]
         mended = pl.DataFrame(columns) if columns else cells
@@ -434,3 +434,12 @@ def _without(texts: pl.Series, empty: set[str]) -> pl.Series:
     longest = max(map(len, empty))
     found = ((texts.str.len_chars() <= longest) & texts.str.to_lowercase().is_in(list(empty))).fill_null(value=False)
     return texts.scatter(found.arg_true(), None) if found.any() else texts
+
+
+def _trimmed(cells: pl.DataFrame) -> pl.DataFrame:
+    """Return the cells without what is trimmed, null where empty; a column that has none of it is not held twice."""
+    columns = []
+    for column in cells:
+        trimmed = column.str.strip_chars(INVISIBLE).replace("", None)
+        columns.append(column if column.equals(trimmed) else trimmed)
+    return pl.DataFrame(columns)

@@ -111,7 +111,8 @@ def group_people(
     people = _roles(
         people, by_key=by_key, flagged=by_key and contacts is not None and contacts.primary_when is not None
     )
-    people = _own_statuses(people, mapped, suppressed)
+    empty_keys = people.filter(pl.col("key").is_null() & ~pl.col("blank")).height if by_key else 0
+    people = _own_statuses(people.drop("key"), mapped, suppressed)
     people = _campaigns(people, mapped)
     hold = contacts is None or contacts.on_invalid == "hold"
     people = _same_numbers(people, hold=hold)
@@ -133,7 +134,7 @@ def group_people(
             "phone_column",
         ),
         leads=_leads(people),
-        empty_keys=people.filter(pl.col("key").is_null() & ~pl.col("blank")).height if by_key else 0,
+        empty_keys=empty_keys,
     )
 
 
@@ -213,7 +214,9 @@ def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str,
     """Give everybody the status that is theirs alone, whatever becomes of their lead."""
     as_lead, as_contact = _summed(mapped.problems), _summed(mapped.contact_problems)
     in_rows = pl.col("contact") & (pl.col("slot") == 0)
-    people = people.with_columns(variables=pl.when(in_rows).then("contact_variables").otherwise("variables"))
+    people = people.with_columns(variables=pl.when(in_rows).then("contact_variables").otherwise("variables")).drop(
+        "contact_variables"
+    )
     found = pl.concat(
         [
             people.filter(~in_rows).select("index", "slot").join(as_lead, on=["index", "slot"]),
@@ -245,7 +248,7 @@ def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str,
             message=pl.lit(message),
             column=nothing,
         )
-    return people
+    return people.drop("filtered", "blank", "blocking")
 
 
 def _summed(problems: pl.DataFrame) -> pl.DataFrame:

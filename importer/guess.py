@@ -12,10 +12,10 @@ from enum import StrEnum
 import phonenumbers
 import polars as pl
 
+from importer.cells import INVISIBLE
 from importer.config import MAX_CONTACTS, resolve
 from importer.emails import invalid_emails
 from importer.header_words import Meaning, folded, language, meaning, names_a_thing
-from importer.mapping import INVISIBLE
 from importer.phones import judge, parse_phones, region_code
 from importer.records import Table
 

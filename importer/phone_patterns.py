@@ -109,10 +109,7 @@ def _from_region(
 ) -> pl.Series:
     """Answer digits as they are dialled in a country; `sure` ones can't have lost a plus."""
     marked = _international(_without(digits, "00"), worth)
-    if country.idd == "00":
-        abroad = marked.phone
-    else:
-        abroad = _dialled_abroad(digits, country, marked, worth=worth)
+    abroad = marked.phone if country.idd == "00" else _dialled_abroad(digits, country, marked, worth=worth)
     home = _where(~digits.str.contains(f"^(?:00|{country.idd})"), digits)
 
     # The country's own code without its plus, as in 12125550100 (`_maybe_extract_country_code`).

@@ -270,7 +270,9 @@ def _work(
         original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
         # Rows that people added come after the original ones, in their own order.
         order = original.zip_with(original.is_not_null(), rows.cast(pl.Int64) + (original.max() or 0))
-    return Work(table, mapped, group_people(mapped, config, rows=rows, order=order, suppressed=suppressed), previous)
+    grouped = group_people(mapped, config, rows=rows, order=order, suppressed=suppressed)
+    # Its people are in `grouped` now, and need not be held twice.
+    return Work(table, replace(mapped, people=mapped.people.clear()), grouped, previous)
 
 
 def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:

@@ -13,6 +13,10 @@ from importer.records import RESULT_COLUMNS, Outcome, Status, Table
 
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
 
+#: What is asked of people here, and how many are told at once: the texts made on the way take memory.
+_PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")
+_SLICE = 1 << 16
+
 #: Per lead: what its rows carry.
 _OUTCOMES = {
     "lead": pl.UInt32,
@@ -98,13 +102,29 @@ def result_columns(
 
     `outcomes` are the leads' by (table, lead); leads that have none take `otherwise` (`ready`, or `not_sent`).
     """
-    people = _positions(work.grouped.people)
-    told = people.join(_outcome_frame(number, outcomes, work), on="lead", how="left", maintain_order="left")
-    told = told.join(_contact_frame(number, outcomes, work), on=["lead", "position"], how="left", maintain_order="left")
-    told = _carry(told, otherwise, run_id)
-    left_out = _left_out(told)
-    ours = _fold(told, work)
+    by_lead, by_contact = _outcome_frame(number, outcomes, work), _contact_frame(number, outcomes, work)
+    parts, left_out = [], False
+    for people in _slices(_positions(work.grouped.people.select(_PEOPLE))):
+        told = people.join(by_lead, on="lead", how="left", maintain_order="left")
+        told = told.join(by_contact, on=["lead", "position"], how="left", maintain_order="left")
+        told = _carry(told, otherwise, run_id)
+        left_out |= _left_out(told)
+        parts.append(_fold(told))
+    ours = _placed(pl.concat(parts), work)
     return _keep_cells(ours, work, number, held), left_out
+
+
+def _slices(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Cut people, who stand by row, into pieces that hold whole rows; one empty piece where there are none."""
+    begin = 0
+    while True:
+        end = begin + _SLICE
+        if end < people.height:
+            end = int(people["index"].search_sorted(people["index"][end]))
+        yield people.slice(begin, end - begin)
+        begin = end
+        if begin >= people.height:
+            return
 
 
 def _positions(people: pl.DataFrame) -> pl.DataFrame:
@@ -204,7 +224,7 @@ def _left_out(told: pl.DataFrame) -> bool:
     return told.filter(missing | (pl.col("code") == "contacts_only_here")).height > 0
 
 
-def _fold(told: pl.DataFrame, work: Work) -> pl.DataFrame:
+def _fold(told: pl.DataFrame) -> pl.DataFrame:
     """Join a row with its contacts in columns: the row keeps the lead's status, code and text name the contacts."""
     told = told.with_columns(
         message=pl.when(
@@ -227,7 +247,7 @@ def _fold(told: pl.DataFrame, work: Work) -> pl.DataFrame:
             .agg(
                 *(
                     pl.col(name).first()
-                    for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id", "row")
+                    for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id")
                 ),
                 pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
                 pl.col("code").drop_nulls().first(),
@@ -235,22 +255,25 @@ def _fold(told: pl.DataFrame, work: Work) -> pl.DataFrame:
                 pl.col("column").drop_nulls().first(),
             )
         )
-    told = told.sort("index")
-    return pl.DataFrame(
-        {
-            "import_status": told["final"],
-            "import_lead_id": told["lead_id"],
-            "import_contact_id": told["contact_id"],
-            "import_error_code": told["code"],
-            "import_error": told["message"],
-            "import_error_column": told["column"],
-            "import_http_status": told["http_status"].cast(pl.String),
-            "import_attempts": told["attempts"].cast(pl.String),
-            "import_finished_at": told["finished_at"],
-            "import_sheet": work.table.places["sheet"],
-            "import_row": work.table.places["row"].cast(pl.String),
-            "import_run_id": told["run_id"],
-        }
+    return told.sort("index").select(
+        import_status="final",
+        import_lead_id="lead_id",
+        import_contact_id="contact_id",
+        import_error_code="code",
+        import_error="message",
+        import_error_column="column",
+        import_http_status=pl.col("http_status").cast(pl.String),
+        import_attempts=pl.col("attempts").cast(pl.String),
+        import_finished_at="finished_at",
+        import_run_id="run_id",
+    )
+
+
+def _placed(ours: pl.DataFrame, work: Work) -> pl.DataFrame:
+    """Say where each row stands in the input."""
+    places = work.table.places
+    return ours.with_columns(import_sheet=places["sheet"], import_row=places["row"].cast(pl.String)).select(
+        RESULT_COLUMNS
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from importer import config as configs
+from importer.cells import mend
 from importer.config import Config
 from importer.errors import Refused
 from importer.guess import (
@@ -183,7 +184,7 @@ def _trial(text: str, table: Table) -> str:
             ) from None
     if not table.cells.height:
         return "The file has no rows below its header: all of this is guessed from the column names alone."
-    mapped = map_rows(table, config)
+    mapped = map_rows(mend(table, config), config)
     people = mapped.people.filter(~pl.col("blank"))
     bad = mapped.problems.filter("blocking").select("index").unique()
     good = people.filter(pl.col("slot") == 0).join(bad, on="index", how="anti").height

@@ -376,7 +376,7 @@ def _guarded(ours: pl.DataFrame) -> list[pl.Expr]:
     return [
         pl.when(pl.col(name).str.contains(_FORMULA)).then(pl.lit("'") + pl.col(name)).otherwise(name).alias(name)
         for name, dtype in ours.schema.items()
-        if dtype == pl.String
+        if dtype == pl.String and ours[name].str.contains(_FORMULA).any()
     ]
 
 
