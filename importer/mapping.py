@@ -318,7 +318,7 @@ class _Mapper:
         if refused is not None:
             damaged = [refused.problems(slot=slot, only=wrong, dropped=name if dropped else None)]
             wrong &= ~refused.mask
-        message = _quote(texts.filter(wrong)) + " " + reason
+        message = _quote(texts.filter(wrong)) + " " + (reason if isinstance(reason, str) else reason.filter(wrong))
         if dropped:
             message = f"variable {name!r} was left out: " + message
         return value, [*damaged, _flag(wrong, code, header, message, slot=slot, blocking=not dropped)]

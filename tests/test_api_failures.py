@@ -658,9 +658,11 @@ def test_a_server_without_look_up_or_campaigns_is_told_apart(uvloop: bool, statu
         assert run(uvloop, lambda: _with(server.address, lambda api: api.me())) is None
 
 
-def test_a_page_of_html_is_no_look_up_and_no_list(uvloop: bool) -> None:
+def test_a_page_of_html_is_no_list_and_says_nothing_of_a_lead(uvloop: bool) -> None:
     with RawServer(answering(reply("<h1>Welcome</h1>", kind="text/html"))) as server:
-        assert run(uvloop, lambda: _with(server.address, lambda api: api.find_leads(7, "12125550100"))) is None
+        with pytest.raises(LookupFailed):
+            run(uvloop, lambda: _with(server.address, lambda api: api.find_leads(7, "12125550100")))
+        assert run(uvloop, lambda: _with(server.address, lambda api: api.offers_lookup(7))) is None
         assert run(uvloop, lambda: _with(server.address, lambda api: api.campaigns())) is None
 
 

@@ -67,8 +67,8 @@ MAY_IMPORT = {
     "results": {"plan"},
     "write": set(),
     "header_words": set(),
-    "guess": {"config", "emails", "header_words", "mapping", "phones"},
-    "starter": {"config", "guess", "mapping", "read"},
+    "guess": {"cells", "config", "emails", "header_words", "mapping", "phones"},
+    "starter": {"cells", "config", "guess", "mapping", "read"},
     "screen": {"pipeline"},
     "pipeline": {
         "cells",
