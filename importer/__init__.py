@@ -17,6 +17,7 @@ The story of one row, in order:
                 what the file says itself
     sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service, and sends the
                 `canary` first
+    briefing    says before the first lead which campaigns get how many, and by `estimate` how long they take
     deliver     sends under the ledger, through the `gate` that keeps the `pace`, by `api`; `answers` judges what came back
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it

@@ -106,6 +106,12 @@ Wait = Annotated[
         "--wait", metavar="DURATION", help="Wait so long for another sender to end, such as 10m. Default: not at all."
     ),
 ]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline", metavar="HH:MM", help="Send nothing new from this time on; the next run goes on with the rest."
+    ),
+]
 NoCanary = Annotated[
     bool,
     typer.Option(
@@ -151,6 +157,7 @@ def run(
     yes: Yes = False,
     no_canary: NoCanary = False,
     wait: Wait = "0",
+    deadline: Deadline = None,
     no_progress: NoProgress = False,
     log_format: Logs = LogFormat.TEXT,
     ledger: LedgerFile = None,
@@ -217,6 +224,7 @@ def retry(
     yes: Yes = False,
     no_canary: NoCanary = False,
     wait: Wait = "0",
+    deadline: Deadline = None,
     no_progress: NoProgress = False,
     log_format: Logs = LogFormat.TEXT,
     ledger: LedgerFile = None,

@@ -33,7 +33,7 @@ class Gate:
     """The one place in the pace that all requests share: creates, look-ups and deletes."""
 
     def __init__(self, pacer: Pacer, stop: Stop, announce: Callable[[str], None]) -> None:
-        self._pacer = pacer
+        self.pacer = pacer
         self._stop = stop
         self._announce = announce
         self._line = anyio.Lock()
@@ -49,16 +49,16 @@ class Gate:
 
     async def _take(self, stop: anyio.Event | None) -> bool:
         now = time.monotonic()
-        if not self._line.statistics().tasks_waiting and not self._line.locked() and self._pacer.delay(now) <= 0:
-            self._pacer.take(now)
+        if not self._line.statistics().tasks_waiting and not self._line.locked() and self.pacer.delay(now) <= 0:
+            self.pacer.take(now)
             return True
         async with self._line:
             began = time.monotonic()
             while stop is None or not stop.is_set():
                 now = time.monotonic()
-                delay = self._pacer.delay(now)
+                delay = self.pacer.delay(now)
                 if delay <= 0:
-                    self._pacer.take(now)
+                    self.pacer.take(now)
                     self.waited += now - began
                     return True
                 with anyio.move_on_after(min(delay, 60.0)):
@@ -73,7 +73,7 @@ class Gate:
     def hear(self, status: int, limits: RateHeaders, retry_after: float | None, seconds: float) -> None:
         """Let the pace hear any answer: status, limits, the seconds that it asks to wait, and that it took."""
         now = time.monotonic()
-        self._pacer.answered(
+        self.pacer.answered(
             now,
             status=status,
             limit=limits.limit,
@@ -82,5 +82,5 @@ class Gate:
             retry_after=retry_after,
             sent_at=now - seconds,
         )
-        if notice := self._pacer.notice:
+        if notice := self.pacer.notice:
             self._announce(notice)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -372,6 +372,19 @@ class Ledger:
                 (_stamp(), service, run_id),
             )
             return db.execute(f"UPDATE leads SET state = 'doubtful' WHERE {cut}", (service, run_id)).rowcount  # noqa: S608
+
+    def requests_since(self, service: str, seconds: float) -> tuple[tuple[float, int], ...]:
+        """Return the attempts of the last `seconds`, by the minute: (seconds ago, how many), oldest first."""
+        now = datetime.now(UTC)
+        since = (now - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+        query = (
+            "SELECT substr(o.finished_at, 1, 16), sum(o.attempts) FROM outcomes o JOIN runs r USING (run_id)"
+            " WHERE r.service = ? AND o.finished_at >= ? GROUP BY 1 ORDER BY 1"
+        )
+        return tuple(
+            (max((now - datetime.fromisoformat(f"{minute}:00+00:00")).total_seconds() - 60.0, 0.0), count)
+            for minute, count in self._db.execute(query, (service, since))
+        )
 
     # Runs and services: what happens once a run. These wait for the disk.
 

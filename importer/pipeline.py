@@ -6,7 +6,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +55,8 @@ class Request:
     wait: float = 0.0
     """Seconds to wait for another sender to end."""
     canary: bool = True
+    deadline: str | None = None
+    """HH:MM by the machine's clock: from then on nothing new is sent."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what decides which leads are sent, for the ledger."""
@@ -77,8 +79,8 @@ class Screen(Protocol):
     def ask(self, question: str) -> bool | None:
         """Ask a person; None where nobody is there to be asked."""
 
-    def begin(self, total: int) -> None:
-        """Begin to show progress over `total` leads."""
+    def begin(self, total: int, done_by: Callable[[], str | None]) -> None:
+        """Begin to show progress over `total` leads; `done_by` says when all is done, None while that is unknown."""
 
     def step(self, outcome: Outcome) -> None:
         """Show that one more lead has its outcome."""

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,6 +22,8 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 
 #: Seconds between two plain progress lines where stderr is no terminal.
 _LINE_EVERY = 10.0
+#: … and between two looks at the forecast where there is a bar.
+_BAR_EVERY = 0.5
 
 _MEANINGS = {
     Status.CREATED: "created now",
@@ -68,6 +71,7 @@ class _Screen:
         self._total = 0
         self._began = time.monotonic()
         self._last_line = 0.0
+        self._done_by: Callable[[], str | None] = lambda: None
 
     def say(self, text: str) -> None:
         raise NotImplementedError
@@ -86,8 +90,8 @@ class _Screen:
         self._stream.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    def begin(self, total: int) -> None:
-        self._total, self._began = total, time.monotonic()
+    def begin(self, total: int, done_by: Callable[[], str | None]) -> None:
+        self._total, self._began, self._done_by = total, time.monotonic(), done_by
         self._last_line = self._began
 
     def step(self, outcome: Outcome) -> None:
@@ -121,24 +125,36 @@ class _TextScreen(_Screen):
     def problem(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
-    def begin(self, total: int) -> None:
-        super().begin(total)
+    def begin(self, total: int, done_by: Callable[[], str | None]) -> None:
+        super().begin(total, done_by)
         if self._progress and self._stream.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit=" leads", file=self._stream, dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(
+                total=total,
+                unit=" leads",
+                file=self._stream,
+                dynamic_ncols=True,
+                smoothing=0.1,
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}{postfix}",
+            )
 
     def step(self, outcome: Outcome) -> None:
         super().step(outcome)
         if self._bar is not None:
-            self._bar.set_postfix(self._counts, refresh=False)
+            if time.monotonic() - self._last_line >= _BAR_EVERY:
+                self._last_line = time.monotonic()
+                counts = [f"{count:,} {status}" for status, count in self._counts.most_common()]
+                self._bar.set_postfix_str(", ".join(filter(None, [self._done_by(), *counts])), refresh=False)
             self._bar.update()
         elif self._due():
             print(self._line(), file=self._stream, flush=True)
 
     def _line(self) -> str:
         counts = ", ".join(f"{count:,} {status}" for status, count in sorted(self._counts.items()))
-        return f"{sum(self._counts.values()):,} of {self._total:,} leads, {self._pace():,.1f}/s: {counts}"
+        done_by = self._done_by()
+        when = f", {done_by}" if done_by else ""
+        return f"{sum(self._counts.values()):,} of {self._total:,} leads, {self._pace():,.1f}/s{when}: {counts}"
 
     def end(self) -> None:
         if self._bar is not None:
@@ -188,14 +204,20 @@ class _JsonScreen(_Screen):
     def problem(self, text: str) -> None:
         self._write("problem", text=mask(text))
 
-    def begin(self, total: int) -> None:
-        super().begin(total)
+    def begin(self, total: int, done_by: Callable[[], str | None]) -> None:
+        super().begin(total, done_by)
         self._write("begin", leads=total)
 
     def step(self, outcome: Outcome) -> None:
         super().step(outcome)
         if self._due():
-            self._write("progress", leads=self._total, counts=dict(self._counts), per_second=round(self._pace(), 2))
+            self._write(
+                "progress",
+                leads=self._total,
+                counts=dict(self._counts),
+                per_second=round(self._pace(), 2),
+                forecast=self._done_by(),
+            )
 
     def summary(self, summary: "Summary") -> None:
         self._write(

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -21,15 +21,17 @@ import anyio
 import polars as pl
 
 from importer import canary
-from importer.api import Campaign, Service, normalise_address
+from importer.api import Service, normalise_address
+from importer.briefing import Pace, show_campaigns, show_estimate
 from importer.config import Config, parse_rate
 from importer.deliver import Delivery, Planned, Settings
 from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
+from importer.estimate import Progress, clock, parse_deadline
 from importer.gate import Gate, Stop
 from importer.hashes import Hashes
 from importer.ledger import Ledger, Run
 from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
-from importer.pace import Learned, Limit, Pacer
+from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Place, Plan, Work, plan, planned
 from importer.records import Created, Outcome, Status
 from importer.settle import guarantee
@@ -143,9 +145,11 @@ class _Session:
         """Those as the server's answers showed them."""
         self.offers_lookup: bool | None = None
         self.guarantee: str | None = None
+        self.deadline: datetime | None = None
 
     def run(self) -> Sent:
         limits = self._limits()
+        self.deadline = _deadline(self.request.deadline)
         where = ledger_path(self.request.ledger, self.config.ledger)
         if self.request.sandbox:
             base, key, where = self._sandbox()
@@ -208,11 +212,14 @@ class _Session:
                 return self._sent(made, ledger, stop)
             if campaigns is None and not _is_loopback(base):
                 campaigns = await service.campaigns()
-            self._show_campaigns(campaigns, made)
+            leads = self._by_campaign(made)
+            show_campaigns(campaigns, leads, self.screen.say)
+            learned = Learned(**facts["pace"]) if facts.get("pace") else None
+            pace = Pace(limits, learned, self._already(ledger, address, limits))
+            show_estimate(made.count(self.request.limit), pace, self.deadline, self.screen.say)
             self._confirm(made)
-            await self._promise(service, ledger, base, made)
-            learned = facts.get("pace")
-            pacer = Pacer(limits, learned=Learned(**learned) if learned else None, now=time.monotonic())
+            await self._promise(service, ledger, base, next(iter(leads)))
+            pacer = Pacer(limits, learned=learned, already=pace.already, now=time.monotonic())
             gate = Gate(pacer, stop, self.screen.say)
             service.on_limits = gate.hear
             await self._deliver(service, ledger, hashes, gate, stop, made)
@@ -264,26 +271,10 @@ class _Session:
 
     # Before the first lead.
 
-    def _show_campaigns(self, campaigns: list[Campaign] | None, made: Plan) -> None:
-        """Print the campaigns that leads go to; refuse unknown ones (api.md: a wrong campaign is a wrong call)."""
-        counts = self._by_campaign(made)
-        if campaigns is None:
-            for campaign_id, leads in counts.items():
-                self.screen.say(f"Campaign {campaign_id}: {leads} leads. Its name can't be looked up on this server.")
-            return
-        known = {campaign.id: campaign for campaign in campaigns}
-        missing = [str(campaign_id) for campaign_id in counts if campaign_id not in known]
-        if missing:
-            listed = ", ".join(f"{campaign.id} {campaign.name!r}" for campaign in known.values()) or "none"
-            raise Refused(
-                f"campaign {', '.join(missing)}: the server does not know it. Campaigns that this key can see: {listed}. "
-                "Put campaign_id or --campaign right. Nothing was sent."
-            )
-        for campaign_id, leads in counts.items():
-            campaign = known[campaign_id]
-            self.screen.say(
-                f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {leads} leads."
-            )
+    def _already(self, ledger: Ledger, address: str, limits: tuple[Limit, ...] | None) -> tuple[Already, ...]:
+        """Return the requests of earlier runs that the longest limit still counts."""
+        longest = max((limit.seconds for limit in limits or ()), default=0.0)
+        return ledger.requests_since(address, longest) if longest > EVEN_SECONDS else ()
 
     def _by_campaign(self, made: Plan) -> dict[int, int]:
         counts: Counter[int] = Counter()
@@ -296,12 +287,11 @@ class _Session:
         if self.request.yes:
             return
         leads = made.count(self.request.limit)
-        if self.screen.ask(f"Send {leads} leads? Each may be called within minutes.") is False:
+        if self.screen.ask(f"Send {leads:,} leads? Each may be called within minutes.") is False:
             raise Stopped("Nothing was sent, as you said no. Run the same command again when you are ready.")
 
-    async def _promise(self, service: Service, ledger: Ledger, base: str, made: Plan) -> None:
+    async def _promise(self, service: Service, ledger: Ledger, base: str, campaign_id: int) -> None:
         """Find out whether there is a look-up: it decides what can be promised."""
-        campaign_id = next(iter(self._by_campaign(made)))
         self.offers_lookup = await service.offers_lookup(campaign_id)
         if self.offers_lookup is None:
             self.offers_lookup = ledger.facts(base).get("lookup")
@@ -325,10 +315,12 @@ class _Session:
         )
         delivery.settler.offers_lookup = self.offers_lookup
         leads = self._planned(made, ledger, hashes, self.request.limit)
-        self.screen.begin(made.count(self.request.limit))
+        self.gate, self.progress = gate, Progress(made.count(self.request.limit), time.monotonic())
+        self.screen.begin(self.progress.total, self._done_by)
         began = time.monotonic()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_signals, stop)
+            tasks.start_soon(self._watch_clock, stop)
             if self._wants_canary(made):
                 await self._send_canary(delivery, ledger, hashes, stop, made)
             await delivery.run(lead for lead in leads if lead.place not in self.tried)
@@ -407,7 +399,14 @@ class _Session:
         self.outcomes[planned.place] = self._placed(planned, outcome)
         if created is not None and planned.place in self.tried:
             self.shown[planned.place] = created
+        self.progress.step(time.monotonic(), paused_until=self.gate.pacer.paused_until)
         self.screen.step(outcome)
+
+    def _done_by(self) -> str | None:
+        """Say when all is done, by the pace so far; None while that is unknown."""
+        left = self.progress.seconds_left(time.monotonic(), self.gate.pacer)
+        now = datetime.now(UTC)
+        return None if left is None else f"done by {clock(now + timedelta(seconds=left), now, up=True)}"
 
     def _placed(self, lead: Planned, outcome: Outcome) -> Outcome:
         """Name the user's column, and of a contact the row, where the server refused a field."""
@@ -429,11 +428,20 @@ class _Session:
         if person.slot:
             column = columns.get(f"slot.{person.slot}.{rest}")
         elif rest == "phone_number":
-            mine = work.grouped.people.filter((pl.col("index") == person.index) & (pl.col("slot") == 0))
-            column = mine["phone_column"][0] if mine.height else None
+            column = work.grouped.people["phone_column"][work.grouped.people["index"].search_sorted(person.index)]
         else:
             column = columns.get(rest)
         return replace(outcome, column=column, message=f"{outcome.message or ''}{where}")
+
+    async def _watch_clock(self, stop: Stop) -> None:
+        """Stop gently at the deadline."""
+        while self.deadline is not None and stop.cause is None:
+            left = (self.deadline - datetime.now(UTC)).total_seconds()
+            if left <= 0:
+                at = clock(self.deadline, datetime.now(UTC))
+                stop.now(f"the deadline ({at}) has come. Run the same command again to go on")
+            with anyio.move_on_after(min(left, 60.0)):  # the machine may sleep, or its clock be set
+                await stop.event.wait()
 
     async def _watch_signals(self, stop: Stop) -> None:
         """Stop gently at the first signal, at once at the second: the ledger knows what was sent."""
@@ -471,6 +479,13 @@ class _Session:
             seconds=self.seconds,
             held_open=self.held_open,
         )
+
+
+def _deadline(text: str | None) -> datetime | None:
+    try:
+        return parse_deadline(text, datetime.now(UTC)) if text is not None else None
+    except ValueError as error:
+        raise Refused(f"--deadline: {error}") from None
 
 
 def _whole(count: float, seconds: float) -> Limit:

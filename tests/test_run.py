@@ -3,7 +3,10 @@
 import json
 import random
 import re
+import signal
 import socket
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -388,3 +391,43 @@ def test_the_log_masks_phones_and_mails(desk: Desk, serve: Callable[..., Sandbox
     assert "5550100" not in ended.err
     assert "@example.com" not in ended.err
     assert [json.loads(line)["event"] for line in ended.err.splitlines()][-1] == "summary"
+
+
+def test_a_deadline_stops_in_time_and_the_next_run_goes_on(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(*range(100, 200)))
+    desk.write("c.yaml", CONFIG)
+    desk.write(  # the real command, but that its next 06:00 comes in four seconds
+        "soon.py",
+        "from datetime import timedelta\nfrom importer import __main__, sending\n"
+        "sending.parse_deadline = lambda text, now: now + timedelta(seconds=4)\n__main__.main()\n",
+    )
+    command = desk.command("run", "a.csv", "-c", "c.yaml", "--rate", "2/s", "--deadline", "06:00", "--yes")
+    command[1:3] = ["soon.py"]
+    ended = subprocess.run(command, cwd=desk.folder, env=desk.environment(), capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3, ended.stderr
+    assert "the deadline" in ended.stderr
+    assert "by this estimate about" in ended.stderr
+    assert Counter(statuses(desk.rows("a.results.csv"))).keys() == {"created", "not_sent"}
+    assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
+    assert memory(sandbox)["posts"] == 100
+
+
+def test_how_long_it_takes_is_said_before_the_first_lead(desk: Desk) -> None:
+    desk.write("a.csv", people(*range(100, 120)))
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "20", "--rate", "600/min", "--yes")
+    assert re.search(r"20 leads, about 2 s at 600/min, done by \d\d:\d\d", ended.err), ended.err
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--deadline", "25:00").status == 2
+
+
+def test_a_days_limit_counts_what_earlier_runs_sent(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(*range(100, 130)))
+    desk.write("c.yaml", CONFIG.replace("settle_window: 1s", "rate: [500/s, 20/day]"))
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--yes", "--limit", "15").status == 0
+    command = desk.command("run", "a.csv", "-c", "c.yaml", "--yes")
+    running = subprocess.Popen(command, cwd=desk.folder, env=desk.environment(), stderr=subprocess.PIPE, text=True)
+    time.sleep(4)
+    assert memory(sandbox)["posts"] <= 20
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 130
+    running.communicate()

@@ -1,0 +1,58 @@
+"""What people are told, and asked, before the first lead: the campaigns, how many leads, how long they take.
+
+A wrong campaign is a wrong call, so each is named with its status, and one that the server does not know is refused.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from importer.api import Campaign
+from importer.errors import Refused
+from importer.estimate import estimate, leads_within, say_deadline, say_estimate
+from importer.pace import Already, Learned, Limit
+
+#: Campaign statuses in which nobody is called yet; worth a word, no reason to refuse (api.md, "What else").
+_AT_REST = frozenset({"draft", "stopped", "paused"})
+
+
+def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, int], say: Callable[[str], None]) -> None:
+    """Tell which campaigns get how many leads (`counts`, by ID); None: the server lists none. Refuse unknown ones."""
+    if campaigns is None:
+        for campaign_id, leads in counts.items():
+            say(f"Campaign {campaign_id}: {leads:,} leads. Its name can't be looked up on this server.")
+        return
+    known = {campaign.id: campaign for campaign in campaigns}
+    missing = [str(campaign_id) for campaign_id in counts if campaign_id not in known]
+    if missing:
+        listed = ", ".join(f"{campaign.id} {campaign.name!r}" for campaign in known.values()) or "none"
+        raise Refused(
+            f"campaign {', '.join(missing)}: the server does not know it. Campaigns that this key can see: {listed}. "
+            "Put campaign_id or --campaign right. Nothing was sent."
+        )
+    for campaign_id, leads in counts.items():
+        campaign = known[campaign_id]
+        at_rest = f" It is {campaign.status}, so nobody is called yet." if campaign.status in _AT_REST else ""
+        say(
+            f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {leads:,} leads.{at_rest}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the time of a run is reckoned by: limits that were set, else the pace that an earlier run found."""
+
+    limits: tuple[Limit, ...] | None
+    learned: Learned | None
+    already: tuple[Already, ...] = ()
+
+
+def show_estimate(leads: int, pace: Pace, deadline: datetime | None, say: Callable[[str], None]) -> None:
+    """Tell how long so many leads take, and how many of them the deadline leaves time for."""
+    now = datetime.now(UTC)
+    made = estimate(leads, limits=pace.limits, learned=pace.learned, already=pace.already)
+    say(say_estimate(made, now))
+    if deadline is not None:
+        left = max((deadline - now).total_seconds(), 0.0)
+        fit = leads_within(left, leads, limits=pace.limits, learned=pace.learned, already=pace.already)
+        say(say_deadline(made, deadline, now, fit=fit))
