@@ -369,6 +369,22 @@ class Service:
             return None
         return None if reply is not None and _Page.read(reply.body, "leads") is None else reply is not None
 
+    async def honours_filters(self, campaign_id: int, nobody: str) -> bool:
+        """Tell whether a look-up leaves out what was not asked for; `nobody` are digits that no lead has."""
+        async for leads in self.pages(campaign_id, phone_number=nobody):
+            return not leads
+        return True
+
+    async def offers_delete(self) -> bool | None:
+        """Tell whether leads can be deleted, by asking for one that can't be (IDs begin at 1); None: not told."""
+        reply = await self._ask("DELETE", "/user/leads/0")
+        if isinstance(reply, Verdict):
+            return None
+        told = " ".join(str(read_json(reply.body) or "").split()).lower()
+        if reply.status in (405, 501) or (reply.status == 404 and "route" in told):
+            return False
+        return True if reply.status in (404, 410) and "lead" in told else None
+
     async def pages(self, campaign_id: int, **query: str) -> AsyncGenerator[list[Created] | None, None]:
         """Yield the leads of a campaign page by page; None, once, where there is no look-up.
 

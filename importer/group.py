@@ -4,6 +4,7 @@ Within one table `group_people` forms the leads; over all tables of a command `f
 leads share. Neither promotes, drops or reorders anybody without saying so in that person's row.
 """
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,10 @@ class Grouped:
     def nothing(cls) -> "Grouped":
         """Return what a table without columns has: no people and no leads."""
         return cls(pl.DataFrame(schema=_PEOPLE), pl.DataFrame(schema=_LEADS))
+
+    def fit(self) -> "array[int]":
+        """Return the leads that are fit to be sent, in order."""
+        return array("I", self.leads.filter(pl.col("status").is_null())["lead"])
 
     def build(self, wanted: Collection[int], *, allow_duplicate: bool, source: str) -> Iterator[tuple[int, Lead]]:
         """Yield the leads named in `wanted` one by one, in order, without holding them all."""

@@ -98,6 +98,10 @@ _KNOWN = (
 )
 
 
+#: Run IDs of rehearsals begin like this, so that their results are never taken for real ones.
+SANDBOX_RUN = "sandbox-"
+
+
 def new_run_id(now: datetime, prefix: str = "") -> str:
     """Return a run's name: sortable by time, safe in a file name."""
     return f"{prefix}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
@@ -307,6 +311,11 @@ class Ledger:
         query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting', 'deleted')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
+    def lead_states(self, service: str) -> dict[str, str]:
+        """Return the state of each lead of a service that has an ID of the server's."""
+        query = "SELECT lead_id, state FROM leads WHERE service = ? AND lead_id IS NOT NULL"
+        return dict(self._db.execute(query, (service,)))
+
     def has_created(self) -> bool:
         """Tell whether any lead of any service was ever created."""
         return self._db.execute("SELECT 1 FROM leads WHERE lead_id IS NOT NULL LIMIT 1").fetchone() is not None
@@ -324,6 +333,16 @@ class Ledger:
             )
             for identity, *rest in rows:
                 found.setdefault(identity, []).append(_outcome(*rest))
+        return found
+
+    def begun(self, identities: Sequence[bytes], run_id: str) -> set[bytes]:
+        """Return those leads that a run was about to send, and that nobody knows more of."""
+        found: set[bytes] = set()
+        for start in range(0, len(identities), 500):
+            part = identities[start : start + 500]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT identity FROM leads WHERE identity IN ({marks}) AND run_id = ? AND state = 'sending'"  # noqa: S608 - question marks only
+            found.update(row[0] for row in self._db.execute(query, (*part, run_id)))
         return found
 
     def created_by(self, run_id: str) -> Iterator[tuple[bytes, str, int, str]]:

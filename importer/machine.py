@@ -105,6 +105,22 @@ def _acquire(lock: FileLock, wait: float, say_so: Callable[[], None]) -> None:
         lock.acquire(timeout=wait, poll_interval=0.2)
 
 
+def process_of(run_id: str) -> int | None:
+    """Return the process that carries a run out right now; None where none does."""
+    for told in (user_state_path(_APP) / "locks").glob("*.json"):
+        try:
+            who = json.loads(told.read_text())
+            lock = FileLock(told.with_suffix(".lock"), mode=0o600)
+            if who["run"] == run_id and who["pid"] != os.getpid():
+                lock.acquire(timeout=0)
+                lock.release()
+        except Timeout:
+            return int(who["pid"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
 @contextmanager
 def finishing(leaving: str) -> Iterator[set[ExitStatus]]:
     """Let what the block does be finished on a first signal; give the exit statuses of those that came.

@@ -3,10 +3,10 @@
 `run` is the story of a command from its inputs to its result files. What a person sees and says goes through `Screen`.
 """
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +18,19 @@ from importer import config as configs
 from importer import results
 from importer.cells import mend
 from importer.config import Config
-from importer.errors import ExitStatus, Refused, gravest
+from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
 from importer.group import Grouped, group_people
-from importer.ledger import Ledger, new_run_id
-from importer.machine import finishing
+from importer.ledger import SANDBOX_RUN, Ledger, Run, new_run_id
+from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows
 from importer.plan import Work
 from importer.read import Source, expand, read
+from importer.receipt import Facts, move_along, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, Status, Table
+from importer.replay import replay
 from importer.sending import Sent, rehearse, send
 from importer.suppress import suppression_list
 from importer.write import colliding, fits, result_path, write_result
-
-#: Run IDs of rehearsals begin like this, so that their results are never taken for real ones.
-SANDBOX_RUN = "sandbox-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class Request:
     wait: float = 0.0
     """Seconds to wait for another sender to end."""
     canary: bool = True
+    results: tuple[Path | None, ...] = ()
+    """Where the results of a past run were written, one for each input."""
     deadline: str | None = None
     """HH:MM by the machine's clock: from then on nothing new is sent."""
 
@@ -138,6 +139,55 @@ def run(request: Request, screen: Screen) -> ExitStatus:
         finishing(f"Left while the result was being written. To have it: lead-importer results {run_id}") as signals,
     ):
         return gravest({_hand_back(request, screen, inputs, sent, run_id), *signals})
+
+
+def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = None) -> ExitStatus:
+    """Write the result files of a past run again, by what the ledger knows of it.
+
+    Raises `Refused` where an input or the config is not what it was, or the run is still going on.
+    """
+    request = _request_of(ledger, run, out)
+    tables, seconds = _read(request, screen)
+    inputs = _understand(request, screen, tables, seconds)
+    if inputs.config.fingerprint() != run.config_hash:
+        raise Refused(
+            f"run {run.run_id}: its config {request.config or '(none: the columns themselves)'} decides otherwise now than it did then. "
+            "Put it back as it was; the result can't be told without it."
+        )
+    told = replay(inputs.works, ledger, run, allow_duplicate=inputs.config.allow_duplicate)
+    sent = Sent(
+        told.plan, told.outcomes, told.otherwise, ledger=ledger, cause=run.cause, guarantee=run.guarantee, run=run
+    )
+    return _hand_back(request, screen, inputs, sent, run.run_id)
+
+
+def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
+    """Return what a past run was asked for; refuse where its inputs are not what they were."""
+    if (process := process_of(run.run_id)) is not None:
+        raise Refused(f"run {run.run_id}: it is still going on (process {process}). Its result comes when it ends.")
+    recorded = ledger.inputs(run.run_id)
+    problems = [_changed(one.path) for one in recorded if not one.path.is_file() or sha256_of(one.path) != one.sha256]
+    if problems or not recorded:
+        raise Refused(*(problems or [f"run {run.run_id}: no input of it is recorded."]))
+    if run.command not in ("run", "retry"):
+        raise Refused(f"run {run.run_id}: it was a {run.command!r}, which has no result file.")
+    said = run.request
+    return Request(
+        command="retry" if run.command == "retry" else "run",
+        inputs=tuple(str(one.path) for one in recorded),
+        config=Path(said["config"]) if said.get("config") else None,
+        out=out,
+        campaign=said.get("campaign"),
+        region=said.get("region"),
+        limit=said.get("limit"),
+        include=frozenset(said.get("include") or ()),
+        results=tuple(one.result_path for one in recorded),
+    )
+
+
+def _changed(path: Path) -> str:
+    found = "it was changed since" if path.is_file() else "it is not there any more"
+    return f"{path}: {found}, so the run's rows can't be told apart. Put the file back as it was, under this name."
 
 
 # Read.
@@ -278,8 +328,11 @@ def _work(
 
 
 def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:
-    targets = []
-    for table in tables:
+    targets: list[Path] = []
+    for number, table in enumerate(tables):
+        if request.out is None and request.results and (before := request.results[number]) is not None:
+            targets.append(before)
+            continue
         same = "csv" if table.delimiter is not None else "xlsx"
         kind = same if config.result.format == "same" else config.result.format
         targets.append(
@@ -321,7 +374,8 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
     counts = results.counted(frames)
     seconds = inputs.seconds | sent.seconds
     seconds["writing"] = time.monotonic() - began
-    sent.close_run(run_id, status, counts)
+    if request.command != "check":
+        status = _note_end(request, screen, inputs, sent, run_id, status, frames, written)
     screen.summary(
         Summary(
             command=request.command,
@@ -364,17 +418,44 @@ def _write(
         raise AssertionError(f"{broken}: rows read and outcomes don't add up; every row is in this file")
     older = ledger.run_of_result(target) if ledger is not None else None
     aside = write_result(target, work.table, frame, kind=_kind(target), older_run_id=older)
+    if aside is not None:
+        move_along(target, aside)
     if ledger is not None and request.command != "check":
-        if aside is not None:
-            ledger.note_moved(target, aside)
-        ledger.note_result(run_id, number, target, sha256_of(target))
+        with suppress(LeadImporterError):  # the file is written; `_note_end` tells what the ledger can't take
+            if aside is not None:
+                ledger.note_moved(target, aside)
+            ledger.note_result(run_id, number, target, sha256_of(target))
     return target
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _note_end(
+    request: Request,
+    screen: Screen,
+    inputs: _Inputs,
+    sent: Sent,
+    run_id: str,
+    status: ExitStatus,
+    frames: Sequence[pl.DataFrame],
+    written: Sequence[Path],
+) -> ExitStatus:
+    """Note how the run ended, and leave a receipt beside each result. What can't be noted hides no result."""
+    try:
+        run = sent.close_run(run_id, status, results.counted(frames))
+    except LeadImporterError as error:
+        screen.say(str(error))
+        return gravest({status, error.exit_status})
+    if run is None:
+        return status
+    for work, frame, target in zip(inputs.works, frames, written, strict=True):
+        write_receipt(
+            target,
+            Facts.of(run),
+            source=work.table.path,
+            source_sha256=work.table.sha256,
+            config=request.config,
+            counts=results.counted([frame]),
+        )
+    return status
 
 
 def _kind(target: Path) -> Literal["csv", "xlsx"]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Protocol
 
 import polars as pl
 
@@ -88,10 +89,26 @@ class Plan:
             yield from ((number, lead) for lead in self.to_send[number][len(leads) :])
 
 
+class Memory(Protocol):
+    """What a plan asks the ledger: as it is now, or as it was before a past run (`replay`)."""
+
+    def is_empty(self) -> bool:
+        """Tell whether no lead is known."""
+
+    def known(self, numbers: Sequence[bytes]) -> dict[bytes, list[Known]]:
+        """Return what is held of each number hash."""
+
+    def members(self, identity: bytes) -> list[Member]:
+        """Return the people of a lead."""
+
+    def occurrence(self, run_id: str, content: bytes, sheet: str, row: int) -> int | None:
+        """Return which of several leads alike to the letter a row of an earlier run was."""
+
+
 def plan(
     works: Sequence[Work],
     *,
-    ledger: Ledger | None,
+    ledger: Memory | None,
     hashes: Hashes | None,
     allow_duplicate: bool,
     include: Collection[str],
@@ -133,7 +150,7 @@ class _Judge:
     """Decides about the leads of one input."""
 
     def __init__(
-        self, work: Work, ledger: Ledger | None, hashes: Hashes | None, *, include: Collection[str], run_id: str
+        self, work: Work, ledger: Memory | None, hashes: Hashes | None, *, include: Collection[str], run_id: str
     ) -> None:
         self._work = work
         self._ledger = ledger
@@ -364,3 +381,25 @@ def _planned(
             occurrence = made.occurrences.get((number, name), 1)
             told = lead if occurrence == 1 else replace(lead, allow_duplicate=True, occurrence=occurrence)
             yield Planned((number, name), told, hashes.identity(told), is_new=(number, name) not in made.known)
+
+
+def with_column(outcome: Outcome, lead: Lead, work: Work) -> Outcome:
+    """Name the user's column, and of a contact the row, where the server refused a field."""
+    if outcome.field is None:
+        return outcome
+    columns = work.mapped.field_columns or {}
+    parts = outcome.field.split(".")
+    person, rest, where = lead.primary, outcome.field, ""
+    is_contact = parts[0] == "secondary_contacts" and len(parts) > 2 and parts[1].isdigit()
+    if is_contact and int(parts[1]) < len(lead.contacts):
+        person, rest = lead.contacts[int(parts[1])], ".".join(parts[2:])
+        row = work.table.places["row"][person.index]
+        where = f" (secondary contact in row {row}{f' as contact {person.slot}' if person.slot else ''})"
+    if person.slot:
+        column = columns.get(f"slot.{person.slot}.{rest}")
+    elif rest == "phone_number":
+        people = work.grouped.people
+        column = people["phone_column"][people["index"].search_sorted(person.index)]
+    else:
+        column = columns.get(rest)
+    return replace(outcome, column=column, message=f"{outcome.message or ''}{where}")

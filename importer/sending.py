@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,8 @@ import polars as pl
 from importer import canary
 from importer.api import Service, normalise_address
 from importer.briefing import Pace, show_campaigns, show_estimate
-from importer.config import Config, parse_rate
+from importer.config import Config
+from importer.connect import base_address, is_loopback, limits_of, with_instance
 from importer.deliver import Delivery, Planned, Settings
 from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.estimate import Progress, clock, parse_deadline
@@ -32,14 +33,12 @@ from importer.hashes import Hashes
 from importer.ledger import Ledger, Run
 from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
-from importer.plan import Place, Plan, Work, plan, planned
+from importer.plan import Place, Plan, Work, plan, planned, with_column
 from importer.records import Created, Outcome, Status
 from importer.settle import guarantee
 
 if TYPE_CHECKING:
     from importer.pipeline import Request, Screen
-
-DEFAULT_ADDRESS = "https://call.otonistark.com.br/api"
 
 #: Connections for look-ups, beside those of the creates.
 _BESIDE = 8
@@ -58,6 +57,8 @@ class Sent:
     cause: str | None = None
     guarantee: str | None = None
     """What the run could promise for leads whose answer never came; None where it sent nothing."""
+    run: Run | None = None
+    """A past run whose results are written again."""
     leads_sent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     held_open: ExitStack = field(default_factory=ExitStack)
@@ -68,22 +69,25 @@ class Sent:
     def __exit__(self, *_: object) -> None:
         self.held_open.close()
 
-    def close_run(self, run_id: str, status: ExitStatus, counts: Counter[str]) -> None:
-        """Note in the ledger how the run ended."""
-        if self.ledger is not None:
+    def close_run(self, run_id: str, status: ExitStatus, counts: Counter[str]) -> Run | None:
+        """Note in the ledger how the run ended, and return what it holds of it; a past run ended as it did."""
+        if self.ledger is None:
+            return None
+        if self.run is None:
             self.ledger.end_run(
                 run_id, exit_status=int(status), counts=dict(counts), guarantee=self.guarantee, cause=self.cause
             )
+        return next(run for run in self.ledger.runs() if run.run_id == run_id)
 
 
 def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str) -> Sent:
     """Decide what would be sent, with what the ledger knows, and leave no trace."""
     where = ledger_path(request.ledger, config.ledger)
-    address = _address(request, config)
+    address = base_address(request.base_url, config.api)
     ledger, hashes = None, None
     if not request.sandbox and where.exists():
         ledger = Ledger(where, create=False)
-        hashes = ledger.hashes(_with_instance(address, ledger.facts(address).get("instance")))
+        hashes = ledger.hashes(with_instance(address, ledger.facts(address).get("instance")))
     made = plan(
         works,
         ledger=ledger,
@@ -108,15 +112,6 @@ def send(request: "Request", config: Config, works: Sequence[Work], run_id: str,
     except BaseException:
         session.held_open.close()
         raise
-
-
-def _address(request: "Request", config: Config) -> str:
-    return normalise_address(request.base_url or config.api.base_url or DEFAULT_ADDRESS)
-
-
-def _with_instance(address: str, instance: str | None) -> str:
-    """Return what identities are made of: a sandbox that starts anew knows nothing of its former leads."""
-    return f"{address}#{instance}" if instance else address
 
 
 def _limited(run_id: str, limit: int) -> Outcome:
@@ -148,14 +143,14 @@ class _Session:
         self.deadline: datetime | None = None
 
     def run(self) -> Sent:
-        limits = self._limits()
+        limits = limits_of(self.request.rate, self.config.delivery)
         self.deadline = _deadline(self.request.deadline)
         where = ledger_path(self.request.ledger, self.config.ledger)
         if self.request.sandbox:
             base, key, where = self._sandbox()
         else:
             base, key = (
-                _address(self.request, self.config),
+                base_address(self.request.base_url, self.config.api),
                 api_key(self.config.api.key_env, self.config.api.key_file_env),
             )
         self.held_open.enter_context(
@@ -163,14 +158,6 @@ class _Session:
         )
         ledger = self.held_open.enter_context(Ledger(where))
         return anyio.run(self._online, base, key, ledger, limits, backend_options={"use_uvloop": _has_uvloop()})
-
-    def _limits(self) -> tuple[Limit, ...] | None:
-        """Return the limits that were set; None where the pace is to be found."""
-        try:
-            rates = parse_rate(self.request.rate) if self.request.rate else self.config.delivery.rate
-        except ValueError as error:
-            raise Refused(f"--rate {self.request.rate}: {error}") from error
-        return tuple(_whole(rate.count, rate.seconds) for rate in rates) or None
 
     def _sandbox(self) -> tuple[str, str, Path]:
         from importer.sandbox import Options, Sandbox
@@ -193,9 +180,9 @@ class _Session:
             duplicate_texts=self.config.api.duplicate_texts,
         ) as service:
             campaigns = None
-            if _is_loopback(base):  # only there can a sandbox be, and its instance is part of its address
+            if is_loopback(base):  # only there can a sandbox be, and its instance is part of its address
                 campaigns = await service.campaigns()
-            address = _with_instance(base, service.instance)
+            address = with_instance(base, service.instance)
             facts = ledger.facts(base)
             service.clock.zone = facts.get("zone")
             ledger.remember(base, instance=service.instance)
@@ -210,7 +197,7 @@ class _Session:
             stop = Stop()
             if not made.count():
                 return self._sent(made, ledger, stop)
-            if campaigns is None and not _is_loopback(base):
+            if campaigns is None and not is_loopback(base):
                 campaigns = await service.campaigns()
             leads = self._by_campaign(made)
             show_campaigns(campaigns, leads, self.screen.say)
@@ -396,7 +383,7 @@ class _Session:
         return not found
 
     def _report(self, planned: Planned, outcome: Outcome, created: Created | None) -> None:
-        self.outcomes[planned.place] = self._placed(planned, outcome)
+        self.outcomes[planned.place] = with_column(outcome, planned.lead, self.works[planned.place[0]])
         if created is not None and planned.place in self.tried:
             self.shown[planned.place] = created
         self.progress.step(time.monotonic(), paused_until=self.gate.pacer.paused_until)
@@ -407,31 +394,6 @@ class _Session:
         left = self.progress.seconds_left(time.monotonic(), self.gate.pacer)
         now = datetime.now(UTC)
         return None if left is None else f"done by {clock(now + timedelta(seconds=left), now, up=True)}"
-
-    def _placed(self, lead: Planned, outcome: Outcome) -> Outcome:
-        """Name the user's column, and of a contact the row, where the server refused a field."""
-        if outcome.field is None:
-            return outcome
-        work = self.works[lead.place[0]]
-        columns = work.mapped.field_columns or {}
-        parts = outcome.field.split(".")
-        person, rest, where = lead.lead.primary, outcome.field, ""
-        if (
-            parts[0] == "secondary_contacts"
-            and len(parts) > 2
-            and parts[1].isdigit()
-            and int(parts[1]) < len(lead.lead.contacts)
-        ):
-            person, rest = lead.lead.contacts[int(parts[1])], ".".join(parts[2:])
-            row = work.table.places["row"][person.index]
-            where = f" (secondary contact in row {row}{f' as contact {person.slot}' if person.slot else ''})"
-        if person.slot:
-            column = columns.get(f"slot.{person.slot}.{rest}")
-        elif rest == "phone_number":
-            column = work.grouped.people["phone_column"][work.grouped.people["index"].search_sorted(person.index)]
-        else:
-            column = columns.get(rest)
-        return replace(outcome, column=column, message=f"{outcome.message or ''}{where}")
 
     async def _watch_clock(self, stop: Stop) -> None:
         """Stop gently at the deadline."""
@@ -488,26 +450,10 @@ def _deadline(text: str | None) -> datetime | None:
         raise Refused(f"--deadline: {error}") from None
 
 
-def _whole(count: float, seconds: float) -> Limit:
-    """Return a limit of whole requests: half a request a second is one in two."""
-    return Limit(int(count), seconds) if count >= 1 else Limit(1, seconds / count)
-
-
 def _leave(status: int) -> None:
     import os
 
     os._exit(status)
-
-
-def _is_loopback(address: str) -> bool:
-    from ipaddress import ip_address
-    from urllib.parse import urlsplit
-
-    host = urlsplit(address).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _user() -> str:

@@ -1,0 +1,137 @@
+"""Opens the service for a command about a past run: address, key, the lock that keeps senders apart, and the pace."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from importer import config as configs
+from importer.api import Service, normalise_address
+from importer.config import Api, Delivery, parse_rate
+from importer.errors import Refused
+from importer.gate import Gate, Stop
+from importer.hashes import Hashes
+from importer.ledger import Ledger, Run
+from importer.machine import api_key, ledger_path, sole_sender
+from importer.pace import Learned, Limit, Pacer
+
+#: Connections for look-ups and deletes.
+_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says about a past run, or about the service alone; None where it says nothing."""
+
+    config: Path | None = None
+    ledger: Path | None = None
+    base_url: str | None = None
+    rate: str | None = None
+    wait: float = 0.0
+    yes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Where the service is, how its key is named, and how it is asked."""
+
+    api: Api
+    delivery: Delivery
+    ledger: Path
+    limits: tuple[Limit, ...] | None
+    wait: float
+
+    @classmethod
+    def of(cls, asked: Asked) -> "Terms":
+        """Put the command line on top of the config, or of the defaults where none is named."""
+        config = configs.load(asked.config) if asked.config is not None else None
+        delivery = config.delivery if config else Delivery()
+        return cls(
+            api=config.api if config else Api(),
+            delivery=delivery,
+            ledger=ledger_path(asked.ledger, config.ledger if config else None),
+            limits=limits_of(asked.rate, delivery),
+            wait=asked.wait,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open service, what the ledger knows of it, and the pace that its requests share."""
+
+    service: Service
+    ledger: Ledger
+    hashes: Hashes
+    gate: Gate
+    terms: Terms
+
+
+def limits_of(rate: str | None, delivery: Delivery) -> tuple[Limit, ...] | None:
+    """Return the limits that were set, on the command line or in the config; None where the pace is to be found."""
+    try:
+        rates = parse_rate(rate) if rate else delivery.rate
+    except ValueError as error:
+        raise Refused(f"--rate {rate}: {error}") from error
+    return tuple(_whole(one.count, one.seconds) for one in rates) or None
+
+
+def _whole(count: float, seconds: float) -> Limit:
+    """Return a limit of whole requests: half a request a second is one in two."""
+    return Limit(int(count), seconds) if count >= 1 else Limit(1, seconds / count)
+
+
+def open_ledger(path: Path, *, create: bool = False) -> Ledger:
+    """Open the ledger of past runs; refuse where there is none."""
+    if not create and (not path.exists() or not path.stat().st_size):
+        raise Refused(f"ledger {path}: there is none, so no run is known. Name its place with --ledger.")
+    return Ledger(path)
+
+
+@asynccontextmanager
+async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> AsyncIterator[Connection]:
+    """Open the service that a run sent to. Raises `Busy` while another sender holds it."""
+    base, _, instance = run.service.partition("#")
+    key = api_key(terms.api.key_env, terms.api.key_file_env)
+    with ExitStack() as held:
+        held.enter_context(sole_sender(base, key, run_id=run.run_id, wait=terms.wait, announce=say))
+        facts = ledger.facts(base)
+        learned = Learned(**facts["pace"]) if facts.get("pace") else None
+        gate = Gate(Pacer(terms.limits, learned=learned, now=time.monotonic()), Stop(), say)
+        async with Service(
+            base,
+            key,
+            timeout=terms.delivery.timeout,
+            connections=_CONNECTIONS,
+            duplicate_texts=terms.api.duplicate_texts,
+        ) as service:
+            service.on_limits = gate.hear
+            service.clock.zone = facts.get("zone")
+            if instance:
+                await service.campaigns()
+                if service.instance != instance:
+                    raise Refused(
+                        f"run {run.run_id}: it sent to a sandbox at {base} that is gone, and its leads with it."
+                    )
+            yield Connection(service, ledger, ledger.hashes(run.service), gate, terms)
+
+
+def with_instance(address: str, instance: str | None) -> str:
+    """Return what identities are made of: a sandbox that starts anew knows nothing of its former leads."""
+    return f"{address}#{instance}" if instance else address
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is this machine's: only there can a sandbox be."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def base_address(base_url: str | None, api: Api) -> str:
+    """Return the service's address: the command line's, else the config's."""
+    return normalise_address(base_url or api.base_url)

@@ -1,0 +1,106 @@
+"""Past runs, as the ledger remembers them: which there were, what came of one. Only reads; no key, no network."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from importer.errors import ExitStatus, Refused
+from importer.ledger import Ledger, Run
+
+#: How runs ended, in words.
+_ENDS = {
+    ExitStatus.OK: "all done",
+    ExitStatus.SOME_ROWS_ARE_NOT: "finished, some rows are not done",
+    ExitStatus.STOPPED: "stopped early",
+    ExitStatus.SOME_UNKNOWN: "finished, some outcomes are unknown",
+    ExitStatus.INTERRUPTED: "stopped by Ctrl-C",
+    ExitStatus.TERMINATED: "stopped by a signal",
+}
+
+
+def find_run(ledger: Ledger, wanted: str) -> Run:
+    """Return the run that an ID, its beginning, or `last` names. Raises `Refused` where none or several fit."""
+    runs = ledger.runs()
+    if wanted == "last" and runs:
+        return runs[0]
+    fitting = [run for run in runs if run.run_id == wanted] or [run for run in runs if run.run_id.startswith(wanted)]
+    if len(fitting) == 1:
+        return fitting[0]
+    what = "several runs begin so" if fitting else "the ledger knows no such run"
+    listed = ", ".join(run.run_id for run in (fitting or runs)[:5]) or "none"
+    raise Refused(
+        f"run {wanted!r}: {what}. {'They are' if fitting else 'The last ones are'}: {listed}. See: lead-importer history"
+    )
+
+
+def tell_history(ledger: Ledger, *, limit: int, as_json: bool) -> str:
+    """Return the newest runs, a line or a JSON object each."""
+    runs = ledger.runs()[:limit]
+    if as_json:
+        return "\n".join(json.dumps(_facts(ledger, run), ensure_ascii=False) for run in runs)
+    if not runs:
+        return "No run yet."
+    lines = [f"{'RUN':<26} {'WHEN':<16} {'COMMAND':<7} {'EXIT':>4}  ROWS AND INPUTS"]
+    for run in runs:
+        inputs = ", ".join(one.path.name for one in ledger.inputs(run.run_id))
+        status = "cut" if run.exit_status is None else str(run.exit_status)
+        counts = _counts(run.counts) or "cut off before its end; run it again to go on"
+        lines.append(f"{run.run_id:<26} {_when(run.started_at):<16} {run.command:<7} {status:>4}  {inputs}: {counts}")
+    return "\n".join(lines)
+
+
+def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
+    """Return everything that is known of one run, for people or as a JSON object."""
+    if as_json:
+        return json.dumps(_facts(ledger, run), ensure_ascii=False, indent=2)
+    ended = "cut off before its end" if run.exit_status is None else _ENDS.get(ExitStatus(run.exit_status), "")
+    doubts = len(ledger.doubts_of(run.run_id))
+    lines: list[tuple[str, object]] = [
+        ("Run", run.run_id),
+        ("Command", run.command + _options(run.request)),
+        ("By", run.who),
+        ("Began", _when(run.started_at)),
+        ("Ended", f"{_when(run.finished_at)}, exit status {run.exit_status}: {ended}" if run.finished_at else ended),
+        ("Why it stopped", run.cause),
+        ("Rows", _counts(run.counts)),
+        ("Leads in doubt", f"{doubts} (lead-importer settle {run.run_id})" if doubts else None),
+        ("Guarantee", run.guarantee),
+        ("Service", run.service),
+        ("Version", run.tool_version),
+        ("Config", f"{run.request.get('config') or 'none'} (decisions {(run.config_hash or '')[:16]}…)"),
+    ]
+    for one in ledger.inputs(run.run_id):
+        lines += [("Input", f"{one.path} (SHA-256 {one.sha256[:16]}…)"), ("Result", one.result_path or "not written")]
+    return "\n".join(f"{name + ':':<16} {value}" for name, value in lines if value)
+
+
+def _facts(ledger: Ledger, run: Run) -> dict[str, Any]:
+    inputs = [
+        {name: str(value) if value is not None else None for name, value in asdict(one).items()}
+        for one in ledger.inputs(run.run_id)
+    ]
+    return asdict(run) | {"inputs": inputs, "in_doubt": len(ledger.doubts_of(run.run_id))}
+
+
+def _options(request: dict[str, Any]) -> str:
+    said = [
+        ("--campaign", request.get("campaign")),
+        ("--region", request.get("region")),
+        ("--limit", request.get("limit")),
+    ]
+    said += [("--include", status) for status in _texts(request.get("include"))]
+    return "".join(f" {option} {value}" for option, value in said if value is not None)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    return value if isinstance(value, list) else ()
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items())
+
+
+def _when(stamp: str | None) -> str:
+    return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}" if stamp else ""

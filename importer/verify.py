@@ -1,0 +1,123 @@
+"""Test key, address and campaigns before anything is sent, and find out what the server can do.
+
+What was found is remembered for the address, and decides which guarantee a run can give.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from importer import config as configs
+from importer.api import Campaign, LookupFailed, Service
+from importer.connect import Asked, Terms, base_address
+from importer.errors import ExitStatus, Refused
+from importer.ledger import Ledger
+from importer.machine import api_key
+from importer.receipt import differences
+from importer.settle import guarantee
+
+#: Digits that no lead has: whatever comes back for them shows that the filter is not honoured.
+_NOBODY = "000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a server can do; None: it does not tell."""
+
+    me: bool | None
+    campaigns: bool
+    lookup: bool | None
+    filters: bool | None
+    delete: bool | None
+
+
+def verify(asked: Asked, campaign: int | None, say: Callable[[str], None]) -> ExitStatus:
+    """Tell what key, address and campaigns come to.
+
+    Raises `Refused` for what is wrong on this side or a campaign that is not there, `Stopped` where the server refuses
+    the key or can't be reached.
+    """
+    config = configs.load(asked.config) if asked.config is not None else None
+    terms = Terms.of(asked)
+    base = base_address(asked.base_url, terms.api)
+    key = api_key(terms.api.key_env, terms.api.key_file_env)
+    wanted = campaign or (config.campaign_id if config and isinstance(config.campaign_id, int) else None)
+    mapped = config.campaign_id.map if config and not isinstance(config.campaign_id, int | None) else None
+    several = [wanted] if wanted else sorted(set((mapped or {}).values()))
+    allow = config.allow_duplicate if config else False
+    return anyio.run(_online, terms, base, key, several, allow, say)
+
+
+async def _online(
+    terms: Terms, base: str, key: str, wanted: Sequence[int], allow: bool, say: Callable[[str], None]
+) -> ExitStatus:
+    say(f"Address: {base}")
+    async with Service(base, key, timeout=terms.delivery.timeout, connections=2) as service:
+        account = await service.me()
+        if account is not None:
+            said = [("", account.name), ("", account.email), ("balance ", account.balance)]
+            say("Key: accepted; it belongs to " + ", ".join(f"{word}{value}" for word, value in said if value))
+        campaigns = await service.campaigns()
+        if account is None:
+            say("Key: accepted" if campaigns is not None else "Key: not refused, but nothing tells that it is accepted")
+        _say_campaigns(campaigns, wanted, say)
+        known = wanted[0] if wanted else (campaigns[0].id if campaigns else 1)
+        found = await _abilities(service, known, account is not None, campaigns is not None)
+    for what, can in (
+        ("Look-up of leads", found.lookup),
+        ("Look-up by number and campaign", found.filters),
+        ("Delete (for undo)", found.delete),
+        ("List of campaigns", found.campaigns),
+    ):
+        say(f"{what}: {'not told' if can is None else 'yes' if can else 'no'}")
+    promise = guarantee(allow_duplicate=allow, offers_lookup=bool(found.lookup))
+    say(f"Guarantee of a run{' with allow_duplicate' if allow else ''}: {promise}.")
+    with Ledger(terms.ledger) as ledger:
+        ledger.remember(
+            base, lookup=found.lookup, filters=found.filters, delete=found.delete, campaigns=found.campaigns
+        )
+    return ExitStatus.OK
+
+
+def _say_campaigns(campaigns: Sequence[Campaign] | None, wanted: Sequence[int], say: Callable[[str], None]) -> None:
+    if campaigns is None:
+        say("Campaigns: this server lists none, so whether a campaign exists shows with the first lead.")
+        return
+    for campaign in campaigns:
+        mark = "  <- the config's" if campaign.id in wanted else ""
+        say(f"Campaign {campaign.id} {campaign.name!r}: {campaign.status or 'status not told'}{mark}")
+    missing = sorted(set(wanted) - {campaign.id for campaign in campaigns})
+    if missing:
+        raise Refused(
+            f"campaign {', '.join(map(str, missing))}: the server does not know it. Put campaign_id or --campaign right; "
+            "those that this key can see are listed above."
+        )
+
+
+async def _abilities(service: Service, campaign_id: int, me: bool, campaigns: bool) -> Abilities:
+    lookup = await service.offers_lookup(campaign_id)
+    filters: bool | None = None
+    if lookup:
+        try:
+            filters = await service.honours_filters(campaign_id, _NOBODY)
+        except LookupFailed:
+            filters = None
+    return Abilities(me, campaigns, lookup, filters, await service.offers_delete())
+
+
+def verify_receipt(receipt: Path, asked: Asked, say: Callable[[str], None]) -> ExitStatus:
+    """Hold a receipt against input, config, result and ledger, and name what differs. Needs no key and no network."""
+    where = Terms.of(asked).ledger
+    ledger = Ledger(where, create=False) if where.exists() else None
+    try:
+        agrees, differs = differences(receipt, ledger)
+    finally:
+        if ledger is not None:
+            ledger.close()
+    for text in agrees:
+        say(f"agrees   {text}")
+    for text in differs:
+        say(f"DIFFERS  {text}")
+    return ExitStatus.SOME_ROWS_ARE_NOT if differs else ExitStatus.OK
