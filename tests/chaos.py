@@ -123,7 +123,15 @@ def _numbers(chance: random.Random) -> Iterator[str]:
             yield text
 
 
-def write_input(folder: Path, leads: Sequence[Wanted], chance: random.Random, mode: Mode) -> None:
+def write_input(
+    folder: Path,
+    leads: Sequence[Wanted],
+    chance: random.Random,
+    mode: Mode,
+    *,
+    settle_window: float = SETTLE_WINDOW,
+    concurrency: int = CONCURRENCY,
+) -> None:
     """Write leads.csv, the contacts' rows anywhere after or before their lead's, and its config."""
     rows = []
     for place, lead in enumerate(leads):
@@ -142,9 +150,9 @@ def write_input(folder: Path, leads: Sequence[Wanted], chance: random.Random, mo
         f"allow_duplicate: {'true' if mode.allow_duplicate else 'false'}\n"
         "delivery:\n"
         "  rate: 1000/s\n"
-        f"  concurrency: {CONCURRENCY}\n"
+        f"  concurrency: {concurrency}\n"
         f"  timeout: {TIMEOUT:g}s\n"
-        f"  settle_window: {SETTLE_WINDOW:g}s\n"
+        f"  settle_window: {settle_window:g}s\n"
         # Faults are the point here: no breaker.
         "  stop_after: {same_refusal: 100000, html: 100000, timeouts: 100000, rejected_after: 100000}\n",
         encoding="utf-8",
