@@ -167,14 +167,26 @@ class GroupCommit:
 
 
 def _grouped(batch: list[_Waiting]) -> list[tuple[str, list[Sequence[Any]]]]:
-    """Put alike statements together, to be run as one; those about one key stay in their order."""
+    """Put alike statements together, to be run as one; those of one write, and those about one key, stay in their order."""
     groups: list[dict[str, list[Sequence[Any]]]] = [{}]
     seen: set[bytes] = set()
     for (key, statements), _ in batch:
-        if key in seen:
+        if key in seen or not _keeps_its_order(statements, groups[-1]):
             groups.append({})
             seen.clear()
         seen.add(key)
         for statement, values in statements:
             groups[-1].setdefault(statement, []).append(values)
     return [item for group in groups for item in group.items()]
+
+
+def _keeps_its_order(statements: list[tuple[str, Sequence[Any]]], group: dict[str, list[Sequence[Any]]]) -> bool:
+    """Tell whether a write's statements would run in their own order in a group that runs its own one after another."""
+    places = {statement: place for place, statement in enumerate(group)}
+    last = -1
+    for statement, _ in statements:
+        place = places.setdefault(statement, len(places))
+        if place < last:
+            return False
+        last = place
+    return True

@@ -183,6 +183,26 @@ def test_many_intents_share_few_commits(tmp_path: Path) -> None:
     assert len(commits) < 64
 
 
+def test_a_write_keeps_its_order_whatever_shares_its_commit(tmp_path: Path) -> None:
+    def connect() -> sqlite3.Connection:
+        db = sqlite3.connect(tmp_path / "x.sqlite3", isolation_level=None, check_same_thread=False)
+        db.executescript("CREATE TABLE IF NOT EXISTS t (x); CREATE TABLE IF NOT EXISTS u (x);")
+        return db
+
+    def write(number: int, *, forget: bool) -> Write:
+        forgetting = [("DELETE FROM u WHERE x = ?", (number,))] if forget else []
+        return Write(b"%d" % number, [("INSERT INTO t VALUES (?)", (number,)), *forgetting, ("INSERT INTO u VALUES (?)", (number,))])  # fmt: skip
+
+    async def fill() -> None:
+        group = GroupCommit(connect, lambda error: Stopped(str(error)))
+        await asyncio.gather(*(group.wait(write(number, forget=number % 2 == 1)) for number in range(10)))
+        group.close()
+
+    asyncio.run(fill())
+    db = sqlite3.connect(tmp_path / "x.sqlite3")
+    assert [db.execute(f"SELECT count(*) FROM {table}").fetchone() for table in "tu"] == [(10,), (10,)]
+
+
 def test_a_write_that_fails_spoils_only_itself_and_stops_those_that_nobody_waits_for(tmp_path: Path) -> None:
     def connect() -> sqlite3.Connection:
         db = sqlite3.connect(tmp_path / "x.sqlite3", isolation_level=None, check_same_thread=False)
