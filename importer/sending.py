@@ -360,8 +360,14 @@ class _Session:
             await delivery.run(leads.values(), is_last=False)
             for shape, lead in leads.items():
                 if await self._is_kept(delivery, lead, stop):
-                    ledger.note_canaries(batch, [shape])
+                    self._note_canary(ledger, batch, shape, stop)
                     del waiting[shape]
+
+    def _note_canary(self, ledger: Ledger, batch: str, shape: str, stop: Stop) -> None:
+        try:
+            ledger.note_canaries(batch, [shape])
+        except LeadImporterError as error:  # a full disk: what was sent still comes back in the result
+            stop.now(str(error))
 
     async def _is_kept(self, delivery: Delivery, lead: Planned, stop: Stop) -> bool:
         """Tell whether a lead was created and is stored as it was sent; stop the run where it is not."""

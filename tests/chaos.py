@@ -223,7 +223,7 @@ def drive(folder: Path, server: Server, chance: random.Random, *, leads: int, ki
         share = (leads - before) / (kills - story.kills + 1)
         idle = chance.random() < 0.15
         moment = _at_once(chance) if idle else _after_posts(server, before, chance.uniform(0, 1.6) * share, chance)
-        with _started(folder, server, story) as process:
+        with started(folder, server, story) as process:
             ended = moment(process)
             process.kill()
         if ended:
@@ -235,7 +235,7 @@ def drive(folder: Path, server: Server, chance: random.Random, *, leads: int, ki
         story.idle_kills += posted == 0
         story.in_flight += min(posted, CONCURRENCY)
     while not story.statuses or (story.statuses[-1] == 3 and len(story.statuses) < 10):
-        with _started(folder, server, story) as process:
+        with started(folder, server, story) as process:
             story.statuses.append(process.wait(timeout=600))
     story.seconds = time.monotonic() - began
     story.log = (folder / f"log-{story.starts}.txt").read_text(encoding="utf-8")
@@ -243,7 +243,7 @@ def drive(folder: Path, server: Server, chance: random.Random, *, leads: int, ki
 
 
 @contextmanager
-def _started(folder: Path, server: Server, story: Story) -> Iterator["subprocess.Popen[str]"]:
+def started(folder: Path, server: Server, story: Story) -> Iterator["subprocess.Popen[str]"]:
     story.starts += 1
     words = ["run", "leads.csv", "-c", "chaos.yaml", "--base-url", server.url, "--yes", "--no-progress"]
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("OTONISTARK", "LEAD_IMPORTER"))}
@@ -449,7 +449,7 @@ def run_mode(mode: Mode, folder: Path, *, leads: int, kills: int, seed: int) -> 
         story = drive(folder, server, chance, leads=leads, kills=kills)
         counts = server.ask("memory")
     known = counts.pop("leads")
-    rows = _rows(folder / "leads.results.csv")
+    rows = read_rows(folder / "leads.results.csv")
     found = judge(wanted, rows, known)
     problems = [*_broken_promises(mode, story, found, counts, leads=leads, kills=kills), *found.problems]
     if not rows:
@@ -457,7 +457,7 @@ def run_mode(mode: Mode, folder: Path, *, leads: int, kills: int, seed: int) -> 
     return Report(mode, story, found, counts, problems)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8-sig", newline="") as file:
