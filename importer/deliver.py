@@ -157,6 +157,7 @@ class Delivery:
         #: Attempts that had no provable answer, in all and running.
         self.doubted = 0
         self._running = 0
+        self._answered_at = 0.0
 
     async def run(self, leads: Iterable[Planned], *, is_last: bool = True) -> None:
         """Send the leads; those not taken when a stop comes are left out.
@@ -301,7 +302,7 @@ class Delivery:
             run_id=self._run_id,
             is_new=planned.is_new and not turn.attempts,
         )
-        intended_at, verdict = time.time(), _CUT_OFF
+        intended_at, began, verdict = time.time(), time.monotonic(), _CUT_OFF
         turn.attempts += 1
         try:
             answer = await self._service.create(body, turn.lead)
@@ -320,9 +321,19 @@ class Delivery:
                 )
                 turn.doubts += 1
             turn.last = verdict
-            self._running = self._running + 1 if verdict.meaning is Meaning.AMBIGUOUS else 0
-            self.doubted += verdict.meaning is Meaning.AMBIGUOUS
+            self._count(verdict, began)
             self._record(turn, self._outcome(turn, verdict))
+
+    def _count(self, verdict: Verdict, began: float) -> None:
+        """Count what proved nothing; running, only what was begun since the server last answered properly.
+
+        Attempts that hang are the last to end, long after others were answered: that says nothing of the server now.
+        """
+        if verdict.meaning is not Meaning.AMBIGUOUS:
+            self._running, self._answered_at = 0, time.monotonic()
+            return
+        self.doubted += 1
+        self._running += began >= self._answered_at
 
     def _is_in_doubt(self, turn: _Turn, verdict: Verdict) -> bool:
         """Tell what is to be settled: no proof, or a duplicate that an earlier attempt in doubt may have made."""

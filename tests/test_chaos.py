@@ -135,9 +135,9 @@ def die_at(desk: Desk, point: str, number: int) -> None:
     assert died.returncode == -signal.SIGKILL
 
 
-def all_is_well(desk: Desk, box: Sandbox, wanted: list[Wanted], *, unknown: int = 0) -> None:
+def all_is_well(desk: Desk, box: Sandbox, wanted: list[Wanted], *words: str, unknown: int = 0) -> None:
     """Run to the end, and let the judge have a look."""
-    ended = desk.run(*RUN)
+    ended = desk.run(*RUN, *words)
     found = judge(wanted, desk.rows("leads.results.csv"), memory(box)["leads"])
     assert found.problems == [], ended.err
     assert (found.twice, found.lost) == (0, 0)
@@ -180,6 +180,16 @@ def test_without_look_up_and_guard_what_died_in_flight_is_said_to_be_unknown(
     die_at(desk, "between send and answer", 3)
     all_is_well(desk, box, wanted, unknown=2)
     assert Counter(row["import_status"] for row in desk.rows("leads.results.csv"))["unknown"] >= 1
+
+
+def test_leads_that_hang_while_others_are_answered_are_sent_again_in_the_same_run(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(lookup=False, fault_at=dict.fromkeys(range(1, 6), "hang"))
+    desk = Desk(tmp_path, box.url)
+    wanted = prepared(desk, MODES["guarded-blind"], leads=10)
+    all_is_well(desk, box, wanted, "--concurrency", "8")
+    assert memory(box)["refused_duplicates"] == 5
 
 
 # The disk.
