@@ -1,14 +1,17 @@
 # make demo    set up and import a sample workbook into the sandbox
 # make test    set up and check everything
+# make chaos   kill imports of 2,000 leads 25 times while the server breaks, four ways; SEED=n repeats one
+# make head-to-head    the same faults for this importer and for scripts that people write themselves
 # make lock    compile the pinned requirements anew from pyproject.toml
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PEERS ?= .venv-bench
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: demo test lint types lock clean
+.PHONY: demo test chaos head-to-head lint types lock clean
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -38,10 +41,22 @@ types: $(VENV)/.dev
 test: lint types
 	$(BIN)/pytest
 
+chaos: $(VENV)/.dev
+	$(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED))
+
+$(PEERS)/.peers: benchmarks/peers.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "Installing what the scripts need into $(PEERS) …"
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@touch $@
+
+head-to-head: $(VENV)/.dev $(PEERS)/.peers
+	$(BIN)/python benchmarks/head_to_head.py --peers $(PEERS)/bin/python
+
 lock: $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra build --output-file requirements.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) demo build dist *.egg-info

@@ -95,7 +95,7 @@ NAMES = ["Ada N", "Zoë Ångström", "李 小龍", "Jürgen Groß", "O'Neil, Bea
 
 
 def make_leads(count: int, chance: random.Random, *, allow_duplicate: bool) -> list[Wanted]:
-    """Make leads of which a quarter has one to three contacts; with duplicates allowed some share a number or all."""
+    """Make leads of which three in ten have one to three contacts; with duplicates allowed some share a number or all."""
     numbers = _numbers(chance)
 
     def someone(ref: str) -> Someone:

@@ -300,7 +300,7 @@ def test_a_signal_takes_no_new_lead_finishes_those_in_flight_and_writes_the_resu
 ) -> None:
     box = serve(latency=0.3)
     desk = Desk(tmp_path, box.url)
-    wanted = prepared(desk, MODES["guarded-lookup"], leads=40)
+    wanted = prepared(desk, MODES["guarded-lookup"], leads=20)
     with started(desk) as process:
         wait_for_posts(box, 5)
         process.send_signal(number)
