@@ -94,7 +94,7 @@ def _section(part: str) -> _Section | None:
     condition, words, pattern = None, [], ""
     for token in _TOKEN.finditer(part):
         literal = token[1] if token[1] is not None else token[2]
-        if literal is None and token[4] is not None and token[4] in "+-()$ :€£¥":
+        if literal is None and token[4] is not None and token[4] in "123456789+-()$ :€£¥":
             literal = token[4]
         if literal is not None:
             words.append((literal, bool(pattern)))
