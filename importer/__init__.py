@@ -21,7 +21,7 @@ The story of one row, in order:
     deliver     sends under the ledger, through the `gate` that keeps the `pace`, by `api`; `answers` judges what came back
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it
-    write       writes the result file
+    write       writes the result file, which `looks` like its input
 
 `starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
 their headers say in six languages (`header_words`).

@@ -18,12 +18,13 @@ import stat
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Literal
 
 import fastexcel
@@ -31,6 +32,7 @@ import polars as pl
 import xlsxwriter
 
 from importer.errors import ExitStatus, LeadImporterError, Refused
+from importer.looks import Looks, looks_of
 from importer.records import RESULT_COLUMNS, Status, Table
 
 Kind = Literal["csv", "xlsx"]
@@ -410,7 +412,10 @@ _PACKING = 1
 
 
 def _write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequence[str], ours: pl.DataFrame) -> None:
-    """Write one sheet: text cells, our counts as numbers; header frozen and bold, filter, widths, marked cells."""
+    """Write one sheet: header frozen and bold, filter, marked cells, the input's widths.
+
+    Cells are texts, but our counts and the days that the input has as date cells, which keep their format.
+    """
     # An empty header is written too, as an empty text: else readers take the sheet to begin at the first filled column.
     names = [*headers, *RESULT_COLUMNS]
     top = pl.DataFrame({str(place): pl.Series([text], dtype=pl.String) for place, text in enumerate(names)})
@@ -419,7 +424,9 @@ def _write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequ
     ours, _ = _cut(_with_notes(ours, notes), RESULT_COLUMNS)
     ours = _with_numbers(ours)
     rows = _side_by_side(user, ours)
-    book = _frame(_sheet_name(table.places), top, rows)
+    looks = looks_of(table)
+    book = _frame(_sheet_name(table.places), top, rows, _widths(top, rows, user.columns, looks), looks)
+    dates = {place: book.dates[looks.dates[name]] for place, name in enumerate(user.columns) if name in looks.dates}
     marks = _marked(user.columns, headers, ours["import_error_column"])
     styles = _styles(book, user.width, ours, marks)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_PACKING) as packed:
@@ -428,7 +435,7 @@ def _write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequ
         with packed.open(book.sheet, "w", force_zip64=True) as sheet:
             sheet.write(book.before)
             sheet.write(_rows(top, 1, [book.header] * top.width))
-            for piece in _pieces(rows, styles):
+            for piece in _pieces(rows, styles, book.text, dates):
                 sheet.write(piece)
             sheet.write(book.after)
 
@@ -447,9 +454,11 @@ class _Book:
     mark: str
     fills: dict[str, str]
     """Of the status cell, by status."""
+    dates: dict[str | int, str]
+    """Of days, by number format."""
 
 
-def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame) -> _Book:
+def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[float], looks: Looks) -> _Book:
     """Let XlsxWriter make the workbook around the rows; blank cells in its last row tell the styles' numbers."""
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
@@ -457,6 +466,7 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame) -> _Book:
         # "@": what people type into such a cell stays text too: 0170… keeps its zero.
         text = {"num_format": "@"}
         colors = list(dict.fromkeys(_FILLS.values()))
+        day_formats = list(dict.fromkeys(looks.dates.values()))
         made = [
             book.add_format(style)
             for style in (
@@ -465,9 +475,10 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame) -> _Book:
                 {"num_format": "0"},
                 {**text, "bg_color": _MARK},
                 *({**text, "bg_color": color} for color in colors),
+                *({"num_format": code} for code in day_formats),
             )
         ]
-        for place, width in enumerate(_widths(top, rows)):
+        for place, width in enumerate(widths):
             sheet.set_column(place, place, width, made[1] if rows.dtypes[place] == pl.String else made[2])
         sheet.freeze_panes(1, 0)
         sheet.autofilter(0, 0, rows.height, rows.width - 1)
@@ -485,9 +496,10 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame) -> _Book:
     before, cells, after = re.split(rb"(?<=<sheetData>)(.*)(?=</sheetData>)", parts.pop(path), flags=re.DOTALL)
     numbers = re.findall(rf'<c r="[A-Z]+{rows.height + 1}" s="(\d+)"/>', cells.decode())
     header, plain, number, mark, *fills = numbers[: len(made)]
-    by_color = dict(zip(colors, fills, strict=True))
+    by_color = dict(zip(colors, fills, strict=False))
+    by_format = dict(zip(day_formats, fills[len(colors) :], strict=True))
     by_status = {status.value: by_color[color] for status, color in _FILLS.items()}
-    return _Book(parts, path, before, after, header, plain, number, mark, by_status)
+    return _Book(parts, path, before, after, header, plain, number, mark, by_status, by_format)
 
 
 def _sheet_name(places: pl.DataFrame) -> str:
@@ -501,12 +513,14 @@ def _sheet_name(places: pl.DataFrame) -> str:
     return "Results" if not name.strip() or name.casefold() == "history" else name
 
 
-def _widths(top: pl.DataFrame, rows: pl.DataFrame) -> list[int]:
-    """Return a width per column, in characters: its widest cell among the first thousand, 8 to 50."""
+def _widths(top: pl.DataFrame, rows: pl.DataFrame, names: Sequence[str], looks: Looks) -> list[float]:
+    """Return a width per column, in characters: the input's, else its widest cell among the first thousand, 8 to 50."""
     lengths = pl.all().cast(pl.String).str.len_chars().max().fill_null(0)
     body = rows.head(1000).select(lengths).row(0)
     # The filter's button takes three characters of the header.
-    return [min(max(8, 3 + head, 1 + cell), 50) for head, cell in zip(top.select(lengths).row(0), body, strict=True)]
+    fitting = [min(max(8, 3 + head, 1 + cell), 50) for head, cell in zip(top.select(lengths).row(0), body, strict=True)]
+    own = [looks.widths.get(name) for name in names]
+    return [width or fit for width, fit in zip([*own, *[None] * (len(fitting) - len(own))], fitting, strict=True)]
 
 
 def _marked(names: Sequence[str], headers: Sequence[str], at_fault: pl.Series) -> dict[int, list[str]]:
@@ -585,13 +599,15 @@ def _shortened(text: str, units: int) -> str:
     return text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore")
 
 
-def _pieces(rows: pl.DataFrame, styles: Sequence[str | pl.Expr]) -> Iterable[bytes]:
+def _pieces(
+    rows: pl.DataFrame, styles: Sequence[str | pl.Expr], text: str, dates: Mapping[int, str]
+) -> Iterable[bytes]:
     """Yield the rows' XML; the next piece is built while this one is packed."""
     step = max(1, _CELLS_AT_ONCE // rows.width)
     with ThreadPoolExecutor(1) as builder:
         ahead = None
         for start in range(0, rows.height, step):
-            following = builder.submit(_rows, rows.slice(start, step), start + 2, styles)
+            following = builder.submit(_rows, rows.slice(start, step), start + 2, styles, text, dates)
             if ahead is not None:
                 yield ahead.result()
             ahead = following
@@ -599,8 +615,17 @@ def _pieces(rows: pl.DataFrame, styles: Sequence[str | pl.Expr]) -> Iterable[byt
             yield ahead.result()
 
 
-def _rows(rows: pl.DataFrame, first: int, styles: Sequence[str | pl.Expr]) -> bytes:
-    """Return `<row>` elements (ECMA-376, 18.3.1.73) for cells of text and integers, numbered from `first`."""
+def _rows(
+    rows: pl.DataFrame,
+    first: int,
+    styles: Sequence[str | pl.Expr],
+    text: str = "",
+    dates: Mapping[int, str] = MappingProxyType({}),
+) -> bytes:
+    """Return `<row>` elements (ECMA-376, 18.3.1.73) for cells of text and integers, numbered from `first`.
+
+    `dates` are the styles of the columns whose days are written as such; a cell with another style than `text` is not.
+    """
     # Styles go by the cells as they were, before escaping.
     chosen = [
         rows.select(style).to_series().alias(f"style {place}")
@@ -609,6 +634,9 @@ def _rows(rows: pl.DataFrame, first: int, styles: Sequence[str | pl.Expr]) -> by
     ]
     number = pl.int_range(first, first + rows.height, eager=True).cast(pl.String).alias("number")
     cells = [_cell(place, dtype, styles[place]) for place, dtype in enumerate(rows.dtypes)]
+    for place, style in dates.items():
+        plain = pl.col(f"style {place}") == text if isinstance(styles[place], pl.Expr) else pl.lit(True)
+        cells[place] = pl.coalesce(pl.when(plain).then(_day(place, style)), cells[place])
     line = pl.concat_str(pl.lit('<row r="'), "number", pl.lit('">'), *cells, pl.lit("</row>"), ignore_nulls=True)
     xml = _as_xml(rows).with_columns(number, *chosen).select(line.str.join("")).item()
     return (xml or "").encode()
@@ -625,6 +653,18 @@ def _cell(place: int, dtype: pl.DataType, style: str | pl.Expr) -> pl.Expr:
         before, after = '"><v>', "</v></c>"
     full = pl.concat_str(*start, pl.lit(before), pl.col(str(place)).cast(pl.String), pl.lit(after))
     return pl.coalesce(full, pl.concat_str(*start, pl.lit('"/>'))) if own else full
+
+
+#: Excel counts days from here; before March 1900 it counts one that never was.
+_DAY_ZERO, _FIRST_DAY = date(1899, 12, 30), date(1900, 3, 1)
+
+
+def _day(place: int, style: str) -> pl.Expr:
+    """Return the `<c>` elements of a column's days; null for every other text."""
+    day = pl.col(str(place)).str.extract(r"^(\d{4}-\d\d-\d\d)$").str.to_date("%Y-%m-%d", strict=False)
+    count = pl.when(day >= _FIRST_DAY).then((day - _DAY_ZERO).dt.total_days()).cast(pl.String)
+    start = pl.lit(f'<c r="{xlsxwriter.utility.xl_col_to_name(place)}')
+    return pl.concat_str(start, "number", pl.lit(f'" s="{style}"><v>'), count, pl.lit("</v></c>"))
 
 
 def _as_xml(rows: pl.DataFrame) -> pl.DataFrame:

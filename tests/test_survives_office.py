@@ -7,13 +7,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import openpyxl
 import polars as pl
 import pytest
 import xlsxwriter
+from conftest import Desk, memory
 
+from importer.looks import Looks, looks_of
 from importer.read import Source, read
 from importer.records import RESULT_COLUMNS, Table
 from importer.results import split
+from importer.sandbox import Sandbox
 from importer.write import write_result
 
 OFFICE = shutil.which("soffice") or shutil.which("libreoffice")
@@ -75,6 +79,9 @@ def profile() -> Path:
 #: All columns as text, which is how a CSV with phones must be opened.
 AS_TEXT = "CSV:44,34,76,1," + "/".join(f"{place}/2" for place in range(1, 18))
 
+#: As LibreOffice proposes it: what looks like a number becomes one.
+AS_GUESSED = "CSV:44,34,76,1"
+
 
 @pytest.mark.parametrize(
     ("kind", "into", "import_filter"),
@@ -96,3 +103,98 @@ def test_every_cell_comes_back_as_it_was(kind: str, into: str, import_filter: st
     for name, cells in OURS.items():
         guarded = [f"'{cell}" if cell and cell[0] in "=+-@" and kind == "csv" else cell for cell in cells]
         assert previous[name].to_list() == guarded, name
+
+
+# What the input looks like.
+
+
+def workbook(folder: Path) -> Path:
+    """A workbook with a title, wide columns, days in a format of their own, and a ZIP with zeros by its format."""
+    content = io.BytesIO()
+    with xlsxwriter.Workbook(content) as book:
+        sheet = book.add_worksheet("Kunden")
+        day, english = book.add_format({"num_format": 'dd"."mm"."yyyy'}), book.add_format({"num_format": 14})
+        sheet.set_column("B:B", 31)
+        sheet.set_column("D:E", 14.5)
+        sheet.write_row("B3", ["Phone", "Note", "Renewal", "Since"])
+        for row in range(3, 6):
+            sheet.write_row(row, 1, ["+493023125017", "2026-01-05"])
+            sheet.write_datetime(row, 3, dt.datetime(2026, 1, row), day)
+            sheet.write_datetime(row, 4, dt.datetime(1999, 12, 31), english)
+        sheet.write_string(5, 3, "tomorrow")
+    path = folder / "k.xlsx"
+    path.write_bytes(content.getvalue())
+    return path
+
+
+def looking_alike(folder: Path) -> tuple[Table, Path]:
+    table = read(workbook(folder), Source())
+    ours = pl.DataFrame(
+        {name: pl.Series([None] * table.cells.height, dtype=pl.String) for name in RESULT_COLUMNS}
+    ).with_columns(
+        import_status=pl.lit("invalid"),
+        import_run_id=pl.lit("r"),
+        import_error_column=pl.Series([None, "Renewal", None]),
+    )
+    path = folder / "k.results.xlsx"
+    write_result(path, table, ours, kind="xlsx")
+    return table, path
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> tuple[Table, Path]:
+    return looking_alike(tmp_path)
+
+
+def test_days_and_widths_look_as_in_the_input_and_read_the_same(alike: tuple[Table, Path]) -> None:
+    table, path = alike
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    assert [sheet.column_dimensions[letter].width for letter in "AC"] == [
+        pytest.approx(31.7, abs=0.1),
+        pytest.approx(15.2, abs=0.1),
+    ]
+    assert (sheet["C2"].value, sheet["C2"].number_format) == (dt.datetime(2026, 1, 3), 'dd"."mm"."yyyy')
+    assert (sheet["D2"].value, sheet["D2"].number_format) == (dt.datetime(1999, 12, 31), "mm-dd-yy")
+    assert (sheet["A2"].value, sheet["A2"].number_format) == ("+493023125017", "@")
+    assert (sheet["B2"].value, sheet["C4"].value) == ("2026-01-05", "tomorrow")
+    assert (sheet["C3"].value, sheet["C3"].fill.fgColor.rgb) == ("2026-01-04", "FFF8B4B4")
+    assert split(read(path, Source()))[0].cells.equals(table.cells)
+
+
+def test_days_survive_another_result_and_an_office(alike: tuple[Table, Path]) -> None:
+    table, path = alike
+    came_back = split(read(saved(path, "xlsx"), Source()))[0]
+    assert came_back.cells.equals(table.cells)
+    assert "mm" in str(looks_of(came_back).dates["Renewal"])
+
+
+def test_what_is_no_workbook_or_gone_has_no_looks(alike: tuple[Table, Path]) -> None:
+    table, _ = alike
+    assert looks_of(table).widths
+    table.path.write_bytes(b"PK\x03\x04 cut off")
+    assert looks_of(table) == Looks()
+    table.path.unlink()
+    assert looks_of(table) == Looks()
+
+
+# Retry.
+
+
+@pytest.mark.parametrize(("kind", "into"), [("csv", "xlsx"), ("xlsx", CSV_WINDOWS)])
+def test_retry_knows_every_row_of_what_an_office_saved(kind: str, into: str, desk: Desk, sandbox: Sandbox) -> None:
+    """Also where columns were opened as numbers, so that a plus and zeros are gone."""
+    numbers = [f"+1212555{number:04}" for number in range(100, 106)]
+    rows = "".join(f"{number},Zoë {place},0{place}\r\n" for place, number in enumerate(numbers))
+    desk.write("l.csv", f"phone_number,name,zip\r\n{rows}12,Bad,07\r\n")
+    desk.write("c.yaml", f"campaign_id: 7\nphone: {{column: phone_number, region: US}}\nresult: {{format: {kind}}}\n")
+    assert desk.run("run", "l.csv", "-c", "c.yaml").status == 1
+    result = desk.folder / f"l.results.{kind}"
+    back = saved(result, into, import_filter=AS_GUESSED if kind == "csv" else None)
+    fixed = desk.folder / f"l.results{back.suffix}"
+    result.unlink()
+    shutil.move(back, fixed)
+    ended = desk.run("retry", fixed.name, "-c", "c.yaml")
+    assert ended.status == 1, ended.err
+    assert "6  created" in ended.err, ended.err
+    assert "1  invalid" in ended.err, ended.err
+    assert len(memory(sandbox)["leads"]) == len(numbers)
