@@ -447,7 +447,11 @@ class Phone(Settings):
         description="Digits that may be national, or international with the + lost: refuse, or read them as one.",
     )
     several: Literal["refuse", "first"] = Field(
-        default="refuse", description="Several numbers in one cell: refuse, or take the first."
+        default="refuse",
+        description="Several numbers, words or a link in one cell: refuse, or take the first usable number.",
+    )
+    extension: Literal["refuse", "drop"] = Field(
+        default="refuse", description="A number with an extension: refuse, or call it without."
     )
 
     @classmethod

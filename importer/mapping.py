@@ -127,6 +127,7 @@ class _Mapper:
         self.height = mended.cells.height
         self.problems: list[pl.DataFrame] = [mended.table.problems, mended.notes]
         self.notes: list[str] = []
+        self.restored: list[tuple[Mending, pl.DataFrame]] = []
 
     # The recipe.
 
@@ -137,6 +138,7 @@ class _Mapper:
         campaign, campaign_problems = self._campaign()
         variables, own_problems = self._variables(config.variables, slot=0)
         shared = [*self.problems, *phone_problems, *campaign_problems, *self._damaged_keys()]
+        shared += [note for _, note in self.restored]
         as_contact, contact_problems = variables, own_problems
         if contacts is not None and contacts.group_by is not None and contacts.variables is not None:
             as_contact, contact_problems = self._variables(contacts.variables, slot=0)
@@ -164,7 +166,7 @@ class _Mapper:
             phone_columns=tuple(self._header(name) for name in config.phone.columns),
             field_columns=self._field_columns(),
             notes=tuple(dict.fromkeys(self.notes)),
-            mendings=self.mended.mendings,
+            mendings=(*self.mended.mendings, *(mending for mending, _ in self.restored)),
         )
 
     # Cells.
@@ -235,7 +237,15 @@ class _Mapper:
         setting = self.config.phone
         for header in headers:
             texts = self.cells.get_column(header)
-            parsed = parse_phones(texts, regions, missing_plus=setting.missing_plus, several=setting.several)
+            parsed = parse_phones(
+                texts,
+                regions,
+                missing_plus=setting.missing_plus,
+                several=setting.several,
+                extension=setting.extension,
+            )
+            if setting.missing_plus == "restore":
+                self.restored += self._with_plus(texts, parsed["phone"])
             if refused := self._refused("phone", [header]):
                 parsed = refused.overrule(parsed)
             usable = parsed["phone"].is_not_null() & phone.is_null()
@@ -250,6 +260,19 @@ class _Mapper:
                 _flag(empty, "phone_missing", headers[0], "no phone number. Fill in one, with its country as +49…")
             )
         return phone, source, problems
+
+    def _with_plus(self, texts: pl.Series, phone: pl.Series) -> list[tuple[Mending, pl.DataFrame]]:
+        """Return what is to be said of numbers that got a plus; eleven digits from 1 can't be read otherwise."""
+        digits = texts.str.replace_all("[^0-9]", "")
+        bare = ~texts.str.contains("+", literal=True) & ("+" + digits == phone)
+        restored = (bare & ~phone.str.contains(r"^\+1\d{10}$")).fill_null(value=False)
+        if not restored.any():
+            return []
+        read = "read as " + phone.filter(restored) + ", with the + that it has lost"
+        message = pl.Series(values=[None], dtype=pl.String).new_from_index(0, self.height)
+        message = message.scatter(restored.arg_true(), read)
+        note = _flag(restored, "phone_plus_restored", texts.name, message, blocking=False)
+        return [(Mending(texts.name, "a plus in front of the country", note.height), note)]
 
     def _regions(self, region: "str | RegionColumn | None") -> pl.Series | str | None:
         if not isinstance(region, RegionColumn):

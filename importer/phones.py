@@ -19,6 +19,7 @@ from importer import phone_patterns
 
 MissingPlus = Literal["refuse", "restore", "national"]
 Several = Literal["refuse", "first"]
+Extension = Literal["refuse", "drop"]
 
 _SCHEMA = {"phone": pl.String, "code": pl.String, "reason": pl.String}
 
@@ -35,6 +36,11 @@ _LABEL_WORDS = (
     r"|whatsapp|home|work|office|büro|buero|privat|direct|call|fax|telefax|t|m|p|h|w|f)"
 )
 _LABEL = re.compile(rf"(?i)(?:[^\W\d_][^\d+:]{{0,29}}:|{_LABEL_WORDS}(?![^\W_]))[\s./:-]*(?=[+(\d])")
+#: Links of a messenger, whose numbers are international and have no plus; and what links have behind their number.
+_CHAT_LINK = re.compile(
+    r"(?i)(?:https?://)?(?:wa\.me/|api\.whatsapp\.com/send/?\?phone=|whatsapp://send/?\?phone=)(?:\+|%2B)?(?=[1-9])"
+)
+_LINK_TAIL = re.compile(r"(?i)(?<=\d)(?:\?(?:call|chat)|[?&]text=.*)?>?$")
 _TAIL_LABEL = re.compile(r"\s*\([^\W\d_][^\d()]*\)$")
 _FAX = re.compile(r"(?i)\b(?:tele)?fax\b")
 _SEPARATOR = re.compile(
@@ -54,13 +60,14 @@ def parse_phones(
     *,
     missing_plus: MissingPlus = "refuse",
     several: Several = "refuse",
+    extension: Extension = "refuse",
 ) -> pl.DataFrame:
     """Return the E.164 number of each text, or a code and a reason why there is none.
 
     Columns `phone`, `code` and `reason` (String), one line per text; all null for a blank text. `regions` are where
     numbers without a `+` are from: one for all, or one per text (null: none). Alpha-2 codes or names of countries,
     in any case. `missing_plus` says how digits are read that may be national or have lost their `+`; `several="first"`
-    takes the first usable number of a cell, and strips labels.
+    takes the first usable number of a cell, and strips labels and links; `extension="drop"` takes the number before it.
     """
     texts = texts.cast(pl.String)
     given = regions if isinstance(regions, pl.Series) else pl.Series([regions], dtype=pl.String)
@@ -77,7 +84,10 @@ def parse_phones(
     at = (phone.is_null() & texts.is_not_null()).arg_true()
     rest = asked[at]
     distinct = rest.unique(maintain_order=True)
-    judged = [judge(text, one, missing_plus=missing_plus, several=several) for text, one in distinct.iter_rows()]
+    judged = [
+        judge(text, one, missing_plus=missing_plus, several=several, extension=extension)
+        for text, one in distinct.iter_rows()
+    ]
     answers = distinct.hstack(pl.DataFrame(judged, schema=_SCHEMA, orient="row"))
     found = rest.join(answers, on=["text", "region"], how="left", nulls_equal=True, maintain_order="left")
     nothing = pl.Series([None], dtype=pl.String).new_from_index(0, texts.len())
@@ -137,16 +147,23 @@ _Answer = tuple[str | None, str | None, str | None]
 
 
 def judge(
-    text: str, region: str | None, *, missing_plus: MissingPlus = "refuse", several: Several = "refuse"
+    text: str,
+    region: str | None,
+    *,
+    missing_plus: MissingPlus = "refuse",
+    several: Several = "refuse",
+    extension: Extension = "refuse",
 ) -> _Answer:
     """Return phone, code and reason of one text; `region` is an alpha-2 code, or a text that is none."""
     clean = _tidy(text)
     if not clean:
         return None, None, None
     shown = repr(text if len(text) <= 60 else text[:59] + "…")
+    if extension == "drop" and len(_digits(bare := _EXTENSION.sub("", clean))) >= _FEWEST_DIGITS:
+        clean = bare.rstrip()
     found = _one(clean, region, missing_plus, shown)
     if several == "first" and isinstance(found, _Refusal):
-        found = _first(clean, region, missing_plus, shown) or found
+        found = _first(_without_link(clean), region, missing_plus, shown) or found
     return (found, None, None) if isinstance(found, str) else (None, found.code, found.reason)
 
 
@@ -218,7 +235,7 @@ def _misfit(text: str, shown: str) -> _Refusal:
     ):
         return _Refusal(
             "phone_extension",
-            f"{shown} has an extension, which can't be dialled. Write the number alone, or a direct one.",
+            f"{shown} has an extension, which can't be dialled. Write a direct number, or set phone.extension to drop to call without it.",
         )
     if numbers and crumbs == "slash":
         return _Refusal("phone_several", f"{shown} may mean several numbers. Leave one, or set phone.several to first.")
@@ -272,6 +289,10 @@ def _label_of(text: str) -> str | None:
     """Return a text without the words before or after its number; None where it has none."""
     bare = _TAIL_LABEL.sub("", _LABEL.sub("", text, count=1) if _LABEL.match(text) else text)
     return bare if bare != text and not any(letter.isalpha() for letter in bare) else None
+
+
+def _without_link(text: str) -> str:
+    return _LINK_TAIL.sub("", _CHAT_LINK.sub("+", text.removeprefix("<"), count=1))
 
 
 def _first(text: str, region: str | None, missing_plus: MissingPlus, shown: str) -> _Judged | None:

@@ -40,8 +40,7 @@ Kind = Literal["csv", "xlsx"]
 #: What a sheet of a workbook holds (Microsoft, "Excel specifications and limits").
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
-#: Of a cell, in UTF-16 units, as Excel counts.
-MAX_CHARS = 32_767
+MAX_CHARS = 32_767  # of a cell, in UTF-16 units, as Excel counts
 _MAX_SHEET_NAME = 31
 
 _CUT = "… [cut]"
@@ -407,8 +406,7 @@ _MARK = "#F8B4B4"
 
 #: Cells per piece of XML: some 20 MB, so that memory does not grow with the file.
 _CELLS_AT_ONCE = 150_000
-#: From 3 on, packing takes longer than building the rows does.
-_PACKING = 1
+_PACKING = 1  # from 3 on, packing takes longer than building the rows does
 
 
 def _write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequence[str], ours: pl.DataFrame) -> None:
@@ -519,8 +517,8 @@ def _widths(top: pl.DataFrame, rows: pl.DataFrame, names: Sequence[str], looks: 
     body = rows.head(1000).select(lengths).row(0)
     # The filter's button takes three characters of the header.
     fitting = [min(max(8, 3 + head, 1 + cell), 50) for head, cell in zip(top.select(lengths).row(0), body, strict=True)]
-    own = [looks.widths.get(name) for name in names]
-    return [width or fit for width, fit in zip([*own, *[None] * (len(fitting) - len(own))], fitting, strict=True)]
+    own = [looks.widths.get(name, fit) for name, fit in zip(names, fitting, strict=False)]
+    return [*own, *fitting[len(own) :]]
 
 
 def _marked(names: Sequence[str], headers: Sequence[str], at_fault: pl.Series) -> dict[int, list[str]]:

@@ -13,6 +13,7 @@ from importer.config import Config
 from importer.dates import read_dates
 from importer.mapping import map_rows
 from importer.number_formats import shown_digits
+from importer.phones import judge
 from importer.records import FORMATS, Table
 from importer.wrong_encoding import decoded
 
@@ -234,6 +235,50 @@ def test_where_lengths_differ_no_number_is_refused_for_its_length() -> None:
     assert mended(table(Phone=[*phones(10, 20), "212555010"])).refusals == {}
 
 
+# Several numbers, words, links, extensions.
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "without"),
+    [
+        ("030 23125017 / 0171 456", "+493023125017", "phone_several"),
+        ("Mobile: 030 23125017", "+493023125017", "phone_label"),
+        ("tel:+49-30-23125017", "+493023125017", "phone_label"),
+        ("callto:+493023125017", "+493023125017", "phone_label"),
+        ("whatsapp:+493023125017", "+493023125017", "phone_label"),
+        ("<tel:+493023125017>", "+493023125017", "phone_letters"),
+        ("https://wa.me/493023125017", "+493023125017", "phone_letters"),
+        ("https://api.whatsapp.com/send?phone=493023125017&text=hi", "+493023125017", "phone_letters"),
+        ("whatsapp://send?phone=%2B493023125017", "+493023125017", "phone_letters"),
+        ("skype:+493023125017?call", "+493023125017", "phone_letters"),
+        ("tel:+49-30-23125017;ext=5", None, "phone_extension"),
+        ("+493023125017 ext. 5", None, "phone_extension"),
+        ("1 / 2", None, "phone_not_a_number"),
+    ],
+)
+def test_the_first_usable_number_is_taken_by_a_setting_only(text: str, first: str | None, without: str) -> None:
+    assert judge(text, "DE")[:2] == (None, without)
+    assert judge(text, "DE", several="first")[0] == first
+
+
+def test_an_extension_is_left_out_by_a_setting_only() -> None:
+    for text in ("+493023125017 ext. 5", "030 23125017 x12", "030 23125017 Durchwahl 7", "030 23125017 #4"):
+        assert judge(text, "DE")[1] == "phone_extension"
+        assert judge(text, "DE", extension="drop")[0] == "+493023125017"
+    assert judge("tel:+49-30-23125017;ext=5", "DE", extension="drop", several="first")[0] == "+493023125017"
+    assert judge("ext. 5", "DE", extension="drop")[0] is None
+    people, _ = mapped(table(Phone=["030 23125017 x1"]), phone={"column": "Phone", "region": "DE", "extension": "drop"})
+    assert people["phone"].to_list() == ["+493023125017"]
+
+
+def test_a_plus_that_is_restored_is_counted_and_said() -> None:
+    made = table(Phone=["447911123456", "03023125017", "+493023125018", "00493023125019"])
+    config = Config.model_validate(CONFIG | {"phone": {"column": "Phone", "region": "DE", "missing_plus": "restore"}})
+    found = map_rows(mend(made, config), config)
+    assert [(one.column, one.cells) for one in found.mendings] == [("Phone", 1)]
+    assert found.problems.select("index", "code", "blocking").rows() == [(0, "phone_plus_restored", False)]
+
+
 # Encodings and signs.
 
 
@@ -336,5 +381,3 @@ def test_rows_stay_and_no_cell_changes_without_a_note(rows: list[tuple[str | Non
         changed = before.ne_missing(found.cells[name]).arg_true().to_list()
         assert {(row, name) for row in changed} <= noted
     assert sum(one.cells for one in found.mendings) == found.notes.height
-    again = mend(Table(made.path, "csv", made.headers, found.cells, made.places, ""), Config.model_validate(CONFIG))
-    assert again.cells.equals(found.cells) or found.notes.height
