@@ -79,6 +79,7 @@ _ERROR = r"^(?:#+|Err:\d{3})$"
 _SPACES = "[\u00a0\u2007\u202f]"
 _UNSEEN = "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
 _SINGLE, _DOUBLE = "[\u2018\u2019\u201a\u201b]", "[\u201c\u201d\u201e\u201f]"
+_ODD = f"{_SPACES}|{_UNSEEN}|{_SINGLE}|{_DOUBLE}"
 
 #: `="0170…"`, by which exports keep Excel from reading a text as a number.
 _WRAPPED = r'^="([^"]*)"$'
@@ -143,6 +144,7 @@ class _Mender:
     def __init__(self, table: Table, config: Config) -> None:
         self.table = table
         self.uses = _uses(table, config)
+        self.beyond_ascii: set[str] = set()
         self.empty = {text.lower() for text in config.source.empty}
         self.notes: list[pl.DataFrame] = []
         self.mendings: list[Mending] = []
@@ -150,10 +152,13 @@ class _Mender:
 
     def mend(self) -> Mended:
         shown = self._with_shown_zeros()
+        asked = [name for name in shown.columns if self.uses.get(name)]
+        beyond = shown.select((pl.col(name).str.len_bytes() != pl.col(name).str.len_chars()).any() for name in asked)
+        self.beyond_ascii = {name for name in asked if beyond[name].item()}
         raw = self._with_right_encoding(shown)
         cells = _trimmed(raw)
-        hints = _hints(cells)
-        columns = [self._column(cells.get_column(name), hints[name]) for name in cells.columns]
+        hints = _hints(cells.select(asked))
+        columns = [self._column(cells.get_column(name), hints.get(name, frozenset())) for name in cells.columns]
         mended = pl.DataFrame(columns) if columns else cells
         return Mended(
             self.table,
@@ -168,7 +173,7 @@ class _Mender:
         uses = self.uses.get(texts.name, frozenset())
         if uses and "wrapped" in hints:
             texts = self._unwrapped(texts)
-        if "text" in uses and "beyond ASCII" in hints:
+        if "text" in uses and texts.name in self.beyond_ascii:
             texts = self._plain(texts)
         if self.empty:
             texts = _without(texts, self.empty)
@@ -198,10 +203,11 @@ class _Mender:
 
     def _with_right_encoding(self, cells: pl.DataFrame) -> pl.DataFrame:
         """Undo UTF-8 that was read as Windows-1252 or Mac Roman. Before trimming: a no-break space may be half a letter."""
-        names = [name for name in cells.columns if "text" in self.uses.get(name, ())]
-        for name in names:
+        for name in self.beyond_ascii:
+            if "text" not in self.uses[name]:
+                continue
             texts = cells.get_column(name)
-            beyond = texts.gather((texts.str.len_bytes() != texts.str.len_chars()).fill_null(value=False).arg_true())
+            beyond = texts.gather(_beyond_ascii(texts))
             likely = beyond.unique().filter(beyond.unique().str.contains(LIKELY))
             words = {text: right for text in likely.to_list() if (right := decoded(text)) is not None}
             if words:
@@ -213,22 +219,29 @@ class _Mender:
         return self._changed(texts, bare, 'texts wrapped as ="…"')
 
     def _plain(self, texts: pl.Series) -> pl.Series:
+        places = _beyond_ascii(texts)
+        odd = texts.gather(places)
+        odd, places = odd.filter(found := odd.str.contains(_ODD)), places.filter(found)
         plain = (
-            texts.str.replace_all(_SPACES, " ")
+            odd.str.replace_all(_SPACES, " ")
             .str.replace_all(_UNSEEN, "")
             .str.replace_all(_SINGLE, "'")
             .str.replace_all(_DOUBLE, '"')
             .replace("", None)
         )
         what = "typographic quotes, no-break spaces and signs that can't be seen"
-        return self._changed(texts, plain, what, code="cell_cleaned")
+        return (
+            self._changed(texts, texts.clone().scatter(places, plain), what, code="cell_cleaned")
+            if places.len()
+            else texts
+        )
 
     def _whole(self, texts: pl.Series, uses: frozenset[Use]) -> pl.Series:
         """Take off the `.0` that exports add to whole numbers: in a phone always, else where the whole column has it."""
         pattern = None
         if "phone" in uses:
             pattern = _PHONE_FLOAT
-        elif "text" in uses:
+        elif "text" in uses and texts.str.ends_with(".0").any():
             filled = texts.drop_nulls()
             if filled.str.contains(_FLOAT).all() and (filled.str.len_bytes() >= _FLOAT_DIGITS + 2).any():
                 pattern = _FLOAT
@@ -268,7 +281,7 @@ class _Mender:
                 " source.empty of the config."
             )
             self._refuse(texts, errors, uses, "cell_error", reason)
-        if "beyond ASCII" in hints:
+        if texts.name in self.beyond_ascii:
             damaged = texts.str.contains("\ufffd", literal=True).fill_null(value=False)
             reason = (
                 " was damaged by a wrong encoding: � stands for a letter that is lost. Take it from its source again."
@@ -305,8 +318,10 @@ class _Mender:
 
     def _refuse_lost_zeros(self, texts: pl.Series) -> None:
         """Refuse numbers with fewer digits than nearly all others of the column, which may have lost zeros in front."""
-        digits = texts.str.contains(r"^\d+$").fill_null(value=False)
         filled = texts.len() - texts.null_count()
+        if texts.str.starts_with("+").sum() > (1 - _ALIKE_SHARE) * filled:
+            return
+        digits = texts.str.contains(r"^\d+$").fill_null(value=False)
         if filled < _ALIKE_CELLS or int(digits.sum()) < _ALIKE_SHARE * filled:
             return
         lengths = texts.str.len_bytes()
@@ -408,7 +423,6 @@ def use_of(variable: Variable) -> Use:
 
 #: What a column may hold, by tests that cost next to nothing.
 _HINTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
-    "beyond ASCII": lambda text: text.str.len_bytes() != text.str.len_chars(),
     "error": lambda text: text.str.starts_with("#") | text.str.starts_with("Err:"),
     "wrapped": lambda text: text.str.starts_with('="'),
     "ends in 0": lambda text: text.str.ends_with("0"),
@@ -427,6 +441,11 @@ def _hints(cells: pl.DataFrame) -> dict[str, frozenset[str]]:
     return {
         name: frozenset(hint for hint in _HINTS if told[f"{place} {hint}"]) for place, name in enumerate(cells.columns)
     }
+
+
+def _beyond_ascii(texts: pl.Series) -> pl.Series:
+    """Return the places of the texts that hold more than ASCII."""
+    return (texts.str.len_bytes() != texts.str.len_chars()).fill_null(value=False).arg_true()
 
 
 def _without(texts: pl.Series, empty: set[str]) -> pl.Series:
