@@ -395,7 +395,7 @@ def test_a_config_without_a_file_says_so():
         ),
         (
             "phone: {column: P, typ: x}",
-            ", line 1, column 20: unknown key 'typ'. Known keys here: column, columns, region, missing_plus, several.",
+            ", line 1, column 20: unknown key 'typ'. Known keys here: column, columns, region, missing_plus, several, extension.",
         ),
         (
             "phone: P\ncampaign_id: spring",
