@@ -269,9 +269,7 @@ class _Mapper:
         if not restored.any():
             return []
         read = "read as " + phone.filter(restored) + ", with the + that it has lost"
-        message = pl.Series(values=[None], dtype=pl.String).new_from_index(0, self.height)
-        message = message.scatter(restored.arg_true(), read)
-        note = _flag(restored, "phone_plus_restored", texts.name, message, blocking=False)
+        note = _flag(restored, "phone_plus_restored", texts.name, read, blocking=False)
         return [(Mending(texts.name, "a plus in front of the country", note.height), note)]
 
     def _regions(self, region: "str | RegionColumn | None") -> pl.Series | str | None:
