@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from conftest import Desk, memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from importer.mapping import map_rows
 from importer.number_formats import shown_digits
 from importer.phones import judge
 from importer.records import FORMATS, Table
+from importer.sandbox import Sandbox
 from importer.wrong_encoding import decoded
 
 CONFIG: dict[str, Any] = {
@@ -381,3 +383,24 @@ def test_rows_stay_and_no_cell_changes_without_a_note(rows: list[tuple[str | Non
         changed = before.ne_missing(found.cells[name]).arg_true().to_list()
         assert {(row, name) for row in changed} <= noted
     assert sum(one.cells for one in found.mendings) == found.notes.height
+
+
+# What people see.
+
+
+def test_a_restored_row_is_sent_and_the_summary_counts_it(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", "phone_number,name\n+12125550101,MÃ¼ller\n+12125550102,Ann\n")
+    ended = desk.run("run", "a.csv", "--campaign", "7")
+    assert ended.status == 0, ended.err
+    assert "1  column 'name': letters of a wrong encoding" in ended.err
+    assert {lead["variables"]["name"] for lead in memory(sandbox)["leads"]} == {"Müller", "Ann"}
+    first, second = desk.rows("a.results.csv")
+    assert (first["name"], first["import_status"], first["import_error_code"]) == (
+        "MÃ¼ller",
+        "created",
+        "cell_restored",
+    )
+    assert "'Müller'" in first["import_error"]
+    assert second["import_error"] == ""
+    told = desk.run("check", "a.csv", "--campaign", "7", "--log-format", "json").err
+    assert '"restored": [{"column": "name"' in told
