@@ -1,6 +1,6 @@
 """Writes what these pages take from the code: all of commands.md, and the table of keys in config.md.
 
-    python docs/make.py
+python docs/make.py
 """
 
 import re
@@ -25,6 +25,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def commands_page() -> str:
+    """Return commands.md: every command with its example and its options."""
     parts = [
         "# Commands",
         "",
@@ -58,7 +59,7 @@ def _argument(parameter: Any) -> str:
     return str(parameter.metavar or parameter.name.upper())
 
 
-def keys(
+def settings(
     model: type[Settings] = Config, path: str = "", seen: dict[type[Settings], str] | None = None
 ) -> Iterator[tuple[str, str, str]]:
     """Yield every key of a config with what it is for and its default; of a block that stands twice the first one's."""
@@ -75,7 +76,7 @@ def keys(
         is_duration = any(getattr(one, "func", None) is parse_duration for one in info.metadata)
         yield key, info.description or "", _default(info.default, "s" if is_duration else "")
         for inner, between in _blocks(info.annotation):
-            yield from keys(inner, f"{key}{between}", seen)
+            yield from settings(inner, f"{key}{between}", seen)
 
 
 def _blocks(annotation: Any, between: str = ".") -> Iterator[tuple[type[Settings], str]]:
@@ -101,11 +102,13 @@ def _default(value: object, unit: str) -> str:
 
 
 def key_table() -> str:
+    """Return the table of all keys of a config."""
     lines = ["| key | what it is for | default |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| `{key}` | {_cell(what)} | {default} |" for key, what, default in keys())])
+    return "\n".join([*lines, *(f"| `{key}` | {_cell(what)} | {default} |" for key, what, default in settings())])
 
 
 def config_page(text: str) -> str:
+    """Return config.md with its table written anew."""
     return MARK.sub(lambda found: f"{found[1]}{key_table()}\n{found[2]}", text)
 
 

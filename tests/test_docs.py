@@ -1,0 +1,256 @@
+"""What the pages in docs say is so: every name in them exists, everything that exists is in them, every command runs."""
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import KEY
+
+from importer.cli import app
+from importer.config import StopAfter, load
+from importer.errors import ExitStatus
+from importer.records import RESULT_COLUMNS, Status
+from importer.sandbox import Sandbox
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EVERYTHING = PAGES | {"README.md": README}
+SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "importer").glob("*.py")}
+
+
+def maker() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_make", DOCS / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKE = maker()
+COMMANDS = dict(MAKE.commands())
+KEYS = [key for key, _, _ in MAKE.settings()]
+
+
+def rows(page: str, first: str) -> list[list[str]]:
+    """Return the cells of the table whose first header is `first`, without backticks."""
+    lines = EVERYTHING[page].split(f"| {first} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+# Taken from the code.
+
+
+def test_the_pages_made_from_the_code_are_up_to_date() -> None:
+    again = "Run python docs/make.py."
+    assert PAGES["commands.md"] == MAKE.commands_page(), again
+    assert PAGES["config.md"] == MAKE.config_page(PAGES["config.md"]), again
+
+
+def test_every_command_and_option_has_its_place_in_the_page_of_commands() -> None:
+    for name, command in COMMANDS.items():
+        section = PAGES["commands.md"].split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert all(option in section for option in parameter.opts), (name, parameter.opts)
+
+
+def test_every_key_of_the_config_is_in_its_page() -> None:
+    def named(model: Any) -> Iterator[str]:
+        for name, info in model.model_fields.items():
+            yield info.validation_alias if isinstance(info.validation_alias, str) else name
+            for inner, _ in MAKE._blocks(info.annotation):
+                yield from named(inner)
+
+    last = {key.split(".")[-1].removesuffix("[]") for key in KEYS}
+    assert set(named(MAKE.Config)) <= last
+
+
+# Names that the pages use.
+
+
+@pytest.mark.parametrize("page", EVERYTHING)
+def test_every_option_and_command_that_a_page_names_exists(page: str) -> None:
+    options = {option for command in COMMANDS.values() for one in command.params for option in one.opts} | {"--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", EVERYTHING[page])) <= options
+    assert set(re.findall(r"lead-importer ([a-z]+)\b", EVERYTHING[page])) <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("page", EVERYTHING)
+def test_every_key_that_a_page_names_exists(page: str) -> None:
+    tops = {key.split(".")[0] for key in KEYS}
+    dotted = re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", EVERYTHING[page])
+    assert {key for key in dotted if key.split(".")[0] in tops} <= set(KEYS)
+
+
+@pytest.mark.parametrize("page", EVERYTHING)
+def test_every_page_that_is_linked_exists_and_the_readme_links_all(page: str) -> None:
+    folder = ROOT if page == "README.md" else DOCS
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", EVERYTHING[page])
+    assert all((folder / link).exists() for link in links)
+    if page == "README.md":
+        assert {f"docs/{name}" for name in PAGES} <= set(links)
+
+
+def test_columns_statuses_and_exit_statuses_are_those_of_the_code() -> None:
+    assert [row[0] for row in rows("results.md", "column")] == list(RESULT_COLUMNS)
+    assert [row[0] for row in rows("results.md", "status")] == [status.value for status in Status]
+    told = [int(number) for row in rows("nightly.md", "status") for number in row[0].split(",")]
+    assert told == [status.value for status in ExitStatus]
+
+
+def test_what_is_sent_again_is_told_as_the_readme_tells_it() -> None:
+    again = {row[0]: row[2] for row in rows("results.md", "status")}
+    for status, _, answer in rows("README.md", "status"):
+        assert again[status].startswith(answer), status
+
+
+def test_every_threshold_is_in_the_page_of_the_guarantee() -> None:
+    for name in StopAfter.model_fields:
+        assert f"`{name}`" in PAGES["guarantee.md"]
+
+
+def test_the_events_of_the_json_log_have_what_the_page_says() -> None:
+    told = {row[0]: set(re.findall(r"`([a-z_]+)`", f"`{row[1]}`")) for row in rows("nightly.md", "event")}
+    written: dict[str, set[str]] = {}
+    for call in calls(SOURCES["screen"], "_write"):
+        event = call.args[0]
+        assert isinstance(event, ast.Constant)
+        written.setdefault(str(event.value), set()).update(str(keyword.arg) for keyword in call.keywords)
+    assert told == written
+
+
+# Error codes.
+
+#: Functions → the place of the code among their arguments.
+GIVERS = {"Verdict": 1, "_Refusal": 0, "_Failure": 2, "_flag": 1, "_invalidate": 2, "_refuse": 3, "_found": 1}
+#: Words by which codes begin; what else in the code begins so is a name of something else.
+BEGINNINGS = ("phone_", "value_", "cell_", "group_", "lead_", "contact_", "contacts_", "campaign_")
+NO_CODES = {
+    *("phone_number", "phone_column", "phone_right", "lead_id", "contact_id", "contact_code", "contact_message"),
+    *("contact_status", "contact_variables", "campaign_id", "group_by", "value_error", "value_not_text"),
+}
+#: Given to look-ups and deletes, never to a row.
+NOT_OF_ROWS = {"page_missing", "endless_list", "deleted", "gone"}
+
+
+def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", None)) == name:
+            yield node
+
+
+def words(node: ast.AST) -> set[str]:
+    texts = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    return {text for text in texts if re.fullmatch(r"[a-z]+(_[a-z]+)*", text)}
+
+
+def codes_in_the_code() -> set[str]:
+    found: set[str] = set()
+    for tree in SOURCES.values():
+        for giver, place in GIVERS.items():
+            for call in calls(tree, giver):
+                if len(call.args) > place and isinstance(call.args[place], ast.Constant | ast.IfExp):
+                    found |= words(call.args[place])
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("Outcome", "_set", "replace"):
+                for keyword in call.keywords:
+                    if keyword.arg == "code":
+                        found |= words(keyword.value)
+        found |= {word for word in words(tree) if word.startswith(BEGINNINGS)}
+    return found - NO_CODES - NOT_OF_ROWS
+
+
+def test_every_error_code_is_told_once_and_every_one_told_is_one() -> None:
+    told = re.findall(r"^\| `([a-z_]+)` \|", PAGES["error-codes.md"], re.MULTILINE)
+    assert len(told) == len(set(told))
+    written = {word for tree in SOURCES.values() for word in words(tree)} | {
+        f"lead_{status.value}" for status in (Status.INVALID, Status.SUPPRESSED, Status.FILTERED)
+    }
+    assert codes_in_the_code() - set(told) == set()
+    assert set(told) - written == set()
+
+
+def test_the_codes_of_the_samples_are_told() -> None:
+    samples = (ROOT / "sample_data" / "README.md").read_text(encoding="utf-8")
+    for code in re.findall(r"\| `([a-z]+(?:_[a-z]+)+)` \|$", samples, re.MULTILINE):
+        assert f"| `{code}` |" in PAGES["error-codes.md"], code
+
+
+# Examples.
+
+
+def test_the_config_of_the_page_loads_and_its_short_forms_mean_what_it_says(tmp_path: Path) -> None:
+    def loaded(text: str) -> str:
+        (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+        return load(tmp_path / "a.yaml").fingerprint()
+
+    block = re.search(r"```yaml\n(.*?)```", PAGES["config.md"], re.DOTALL)
+    assert block
+    assert loaded(block[1])
+    for short, long in (row[:2] for row in rows("config.md", "written")):
+        long = long.split("`")[0]
+        phone = "" if short.startswith("phone") else "phone: Phone\n"
+        inside = not short.startswith(("phone", "suppress"))
+        form = f"{phone}variables:\n  {{}}" if inside else f"{phone}{{}}"
+        assert loaded(form.replace("{}", short)) == loaded(form.replace("{}", long))
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callable[[str], int]:
+    """Run a line of a page in this process, on copies of the samples, against a sandbox."""
+    for folder in ("sample_data", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "sample_data" / "spring_fair.csv", tmp_path / "leads.csv")
+    (tmp_path / "inbox").mkdir()
+    shutil.copy(ROOT / "sample_data" / "spring_fair.csv", tmp_path / "inbox" / "monday.csv")
+    text = (ROOT / "configs" / "spring_fair.yaml").read_text(encoding="utf-8").replace("../", "")
+    (tmp_path / "leads.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
+    monkeypatch.setenv("OTONISTARK_API_KEY", KEY)
+
+    def run(line: str) -> int:
+        words = shlex.split(line.split("lead-importer ", 1)[1].split(" 2>>")[0].split(" >")[0], comments=True)
+        options = {option for one in COMMANDS[words[0]].params for option in one.opts}
+        online = "--base-url" in options and "--sandbox" not in words
+        hurried = "--rate" in options
+        if words[0] == "init" and "-o" not in words:
+            (tmp_path / "leads.yaml").unlink()
+        with pytest.raises(SystemExit) as ended:
+            app([*words, *(["--base-url", sandbox.url] * online), *(["--rate", "200/s"] * hurried)])
+        return int(ended.value.code or 0)
+
+    return run
+
+
+#: The sandbox serves until Ctrl-C; the others need a list in the platform's layout, or more than the samples.
+NOT_RUN = re.compile(r"lead-importer (sandbox|run leads\.csv --campaign)")
+
+
+def lines(page: str) -> list[str]:
+    found = re.findall(r"^(?: {4}|\d.*?)?(?:.* )?(lead-importer [a-z]+ .*)$", _indented(EVERYTHING[page]), re.MULTILINE)
+    return [line for line in found if "[OPTIONS]" not in line and not NOT_RUN.match(line)]
+
+
+def _indented(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if line.startswith(("    ", "lead-importer")))
+
+
+@pytest.mark.parametrize("page", [page for page in EVERYTHING if lines(page)])
+def test_the_commands_of_a_page_run_in_their_order(page: str, shell: Callable[[str], int]) -> None:
+    kept = (Path.cwd() / "leads.yaml").read_text(encoding="utf-8")
+    for line in lines(page):
+        if "retry sample_data/" in line:  # of a rehearsal there is nothing to retry
+            assert shell("lead-importer run sample_data/spring_fair.csv -c configs/spring_fair.yaml") == 0
+        assert shell(line) in (0, 1), line
+        (Path.cwd() / "leads.yaml").write_text(kept, encoding="utf-8")
