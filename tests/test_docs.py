@@ -1,7 +1,9 @@
 """What the pages in docs say is so: every name in them exists, everything that exists is in them, every command runs."""
 
 import ast
+import csv
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -12,9 +14,12 @@ from typing import Any
 import pytest
 from conftest import KEY
 
+from importer.cells import mend
 from importer.cli import app
-from importer.config import StopAfter, load
+from importer.config import Config, StopAfter, load
 from importer.errors import ExitStatus
+from importer.mapping import map_rows
+from importer.read import READERS, Source, read
 from importer.records import RESULT_COLUMNS, Status
 from importer.sandbox import Sandbox
 
@@ -41,7 +46,7 @@ KEYS = [key for key, _, _ in MAKE.settings()]
 
 
 def rows(page: str, first: str) -> list[list[str]]:
-    """Return the cells of the table whose first header is `first`, without backticks."""
+    """Return the cells of the table whose headers begin with `first`, without backticks."""
     lines = EVERYTHING[page].split(f"| {first} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
@@ -254,3 +259,39 @@ def test_the_commands_of_a_page_run_in_their_order(page: str, shell: Callable[[s
             assert shell("lead-importer run sample_data/spring_fair.csv -c configs/spring_fair.yaml") == 0
         assert shell(line) in (0, 1), line
         (Path.cwd() / "leads.yaml").write_text(kept, encoding="utf-8")
+
+
+# Spreadsheets.
+
+
+def mapped(cell: str, kind: str, folder: Path) -> tuple[str, str]:
+    """Return what a cell is sent as, and the code beside it."""
+    path = folder / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["Phone", "Cell"], ["+12125550150", cell]])
+    variable = {"type": kind} if kind != "phone" else {"type": "text"}
+    config = Config.model_validate(
+        {
+            "phone": {"column": "Cell" if kind == "phone" else "Phone", "region": "US"},
+            "campaign_id": 7,
+            "variables": {} if kind == "phone" else {"cell": {"column": "Cell"} | variable},
+        }
+    )
+    found = map_rows(mend(read(path, Source()), config), config)
+    person = found.people.row(0, named=True)
+    sent = person["phone"] if kind == "phone" else json.loads(person["variables"]).get("cell")
+    return sent, found.problems["code"].first()
+
+
+@pytest.mark.parametrize("row", rows("spreadsheets.md", "in the file"))
+def test_a_cell_is_restored_as_the_page_says(row: list[str], tmp_path: Path) -> None:
+    assert mapped(row[0], row[1], tmp_path) == (row[2], row[3])
+
+
+@pytest.mark.parametrize("row", rows("spreadsheets.md", "in the file | as | code"))
+def test_a_cell_is_refused_as_the_page_says(row: list[str], tmp_path: Path) -> None:
+    assert mapped(row[0], row[1], tmp_path)[1] == row[2].split("`")[0]
+
+
+def test_the_page_names_every_kind_of_file_that_is_read() -> None:
+    assert [row[0] for row in rows("spreadsheets.md", "kind")] == list(READERS)
