@@ -6,13 +6,13 @@ Headers suggest (`header_words`), cells decide: a phone column holds numbers tha
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import phonenumbers
 import polars as pl
 
-from importer.cells import INVISIBLE
+from importer.cells import INVISIBLE, mend_phones
 from importer.config import MAX_CONTACTS, resolve
 from importer.emails import invalid_emails
 from importer.header_words import Meaning, folded, language, meaning, names_a_thing
@@ -179,7 +179,7 @@ class _Guesser:
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def guess(self) -> Guess | None:
-        self.cells = _sample(self.table).select(pl.all().str.strip_chars(INVISIBLE).replace("", None))
+        self.cells = _sample(self.table).select(pl.all().replace("", None))
         for name in self.table.columns:
             self.columns[name] = _column(self.table.columns, name, self.cells.get_column(name))
         optouts, consents = self._take("optout"), self._take("consent")
@@ -485,11 +485,17 @@ def means_new(text: str) -> bool:
 
 
 def _sample(table: Table) -> pl.DataFrame:
-    height = table.cells.height
-    if height <= _FIRST_ROWS + _OTHER_ROWS:
-        return table.cells
-    step = (height - _FIRST_ROWS) // _OTHER_ROWS
-    return pl.concat([table.cells.head(_FIRST_ROWS), table.cells.slice(_FIRST_ROWS).gather_every(step)])
+    """Return some rows, mended as those of a phone column are: exports wrap and stretch numbers."""
+    if table.formats.height:  # they name cells by their row, so all rows are mended
+        return _some_rows(mend_phones(table))
+    return mend_phones(replace(table, cells=_some_rows(table.cells)))
+
+
+def _some_rows(cells: pl.DataFrame) -> pl.DataFrame:
+    if cells.height <= _FIRST_ROWS + _OTHER_ROWS:
+        return cells
+    step = (cells.height - _FIRST_ROWS) // _OTHER_ROWS
+    return pl.concat([cells.head(_FIRST_ROWS), cells.slice(_FIRST_ROWS).gather_every(step)])
 
 
 def _column(columns: Sequence[str], name: str, cells: pl.Series) -> Column:

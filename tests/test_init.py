@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from conftest import KEY, Ended
 from hypothesis import given, settings
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from spreadsheets import make_openpyxl
 
 from importer.cli import app
-from importer.config import Config, load, platform_layout
+from importer.config import Config, load, platform_layout, resolve
 from importer.errors import Refused
+from importer.guess import guess
 from importer.header_words import language, meaning
 from importer.read import Source, read
+from importer.records import Table, no_formats
 from importer.starter import Asked, start
 
 ROOT = Path(__file__).parent.parent
@@ -188,6 +191,27 @@ def test_phone_and_email_are_found_under_headers_of_six_languages(
 def test_numbers_are_found_under_a_header_that_does_not_say_so(begin: Callable[..., Any]) -> None:
     rows = [["Ref", "Reach at"], *([f"{10_000_000_000 + number * 977}", phone] for number, phone in enumerate(us(8)))]
     assert begin(rows)[0].phone.columns == ("Reach at",)
+
+
+@pytest.mark.parametrize("written", ['="{}"', "{}.0", "'{}", "\xa0{} "])
+def test_numbers_are_found_however_an_export_wraps_them(written: str, begin: Callable[..., Any]) -> None:
+    phones = [written.format(f"1212555{number:04d}") for number in range(100, 110)]
+    config, _, told = begin([["Name", "Phone"], *(["Ada", phone] for phone in phones)], region="US")
+    assert config.phone.columns == ("Phone",)
+    assert "sure: 10 of 10" in told
+    assert "10 of 10 rows pass" in told
+
+
+def test_a_plus_that_only_a_number_format_shows_is_seen() -> None:
+    cells = pl.DataFrame({"Telefon": [str(493023125000 + number) for number in range(5)]})
+    places = pl.DataFrame({"sheet": ["A"] * 5, "row": range(2, 7)}, schema={"sheet": pl.String, "row": pl.Int64})
+    formats = pl.DataFrame(
+        {"index": range(5), "column": ["Telefon"] * 5, "format": ['"+"0'] * 5}, schema=no_formats().schema
+    )
+    table = Table(Path("a.xlsx"), "xlsx", ("Telefon",), cells, places, "", formats=formats)
+    found = guess(table)
+    assert found is not None
+    assert (found.numbers, found.region.why) == ((5, 5), "every number carries its country")
 
 
 def test_a_phone_column_without_phones_is_not_taken(begin: Callable[..., Any]) -> None:
@@ -463,7 +487,7 @@ def test_for_any_table_the_config_loads_or_the_command_refuses(
     config = load(folder / "a.yaml")
     assert config.campaign_id is None or config.campaign_id.column == "campaign_id"  # type: ignore[union-attr]
     columns = read(path, Source()).columns
-    assert set(config.phone.columns) <= {column.strip() for column in columns}
+    assert all(resolve(columns, name) for name in config.phone.columns)
 
 
 @given(st.text(max_size=40))

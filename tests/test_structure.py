@@ -143,7 +143,7 @@ def test_help_answers_without_the_heavy_libraries(heavy: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["run", "check", "retry"])
+@pytest.mark.parametrize("command", ["run", "check", "retry", "init"])
 def test_each_help_has_its_exit_status_and_an_example_that_exists(command: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "importer", command, "--help"], capture_output=True, text=True, check=True
