@@ -2,7 +2,7 @@
 
 The story of one row, in order:
 
-    cli         takes the command; `screen` is what people see of it
+    cli         takes the command, with `options`; `screen` is what people see of it
     pipeline    joins the stages below: the first file to read
     config      says what the columns mean; `config_problems` says what is wrong with it
     read        turns a file into text cells: `read_text`, `read_workbook` (with `sheet_xml` for
@@ -21,7 +21,10 @@ The story of one row, in order:
     deliver     sends under the ledger, through the `gate` that keeps the `pace`, by `api`; `answers` judges what came back
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it
-    write       writes the result file, which `looks` like its input
+    write       writes the result file, which `looks` like its input; `receipt` says by hashes what it came from
+
+About past runs (`cli_past`): `past` lists them, `replay` tells once more what one made of its rows, `settle_run` looks
+up what it left unknown, `undo` deletes what it created; `connect` opens the service for them, and for `verify`.
 
 `starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
 their headers say in six languages (`header_words`).

@@ -4,25 +4,37 @@ Nothing heavy is imported until a command runs, so that `--help` answers at once
 """
 
 import sys
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from importer.errors import ExitStatus, LeadImporterError, Refused
-
-EXIT_STATUS = """\b
-EXIT STATUS
-  0        every row is created, duplicate, already imported, suppressed or filtered (or ready)
-  1        finished, but some rows are not, or a contact was left out of a created lead
-  2        command, config, key or input refused: nothing was sent
-  3        stopped early or not started: run it again to go on
-  4        another sender holds the same address and key
-  5        finished, and some outcomes are unknown
-  130/143  stopped by a signal, result file written
-"""
+from importer import cli_past
+from importer.errors import ExitStatus, Refused
+from importer.options import (
+    EXIT_STATUS,
+    BaseUrl,
+    Campaign,
+    Concurrency,
+    ConfigFile,
+    Deadline,
+    Include,
+    Inputs,
+    LedgerFile,
+    Limit,
+    LogFormat,
+    Logs,
+    NoCanary,
+    NoProgress,
+    Out,
+    Rate,
+    Region,
+    SandboxFlag,
+    Wait,
+    Yes,
+    duration,
+    end,
+)
 
 app = typer.Typer(
     name="lead-importer",
@@ -34,112 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-
-
-class LogFormat(StrEnum):
-    """How talk and progress look on stderr."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class Includable(StrEnum):
-    """Statuses that --include can send again. What was created is never sent again."""
-
-    UNKNOWN = "unknown"
-    DUPLICATE = "duplicate"
-    SUPPRESSED = "suppressed"
-    FILTERED = "filtered"
-
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT…", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False),
-]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="YAML file that maps columns. Without it the platform's own column layout is read.",
-    ),
-]
-SandboxFlag = Annotated[
-    bool, typer.Option("--sandbox", help="Import into a throw-away local API: no account, no key, nobody is called.")
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="PATH",
-        help="Where the result goes: a file, or a folder for several inputs. Default: beside each input.",
-    ),
-]
-Campaign = Annotated[
-    int | None, typer.Option("--campaign", metavar="ID", min=1, help="Campaign number, in place of the config's.")
-]
-Region = Annotated[
-    str | None, typer.Option("--region", metavar="CC", help="Country of numbers written without +, such as US or DE.")
-]
-BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="Address of the service, in place of the config's.")
-]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=0, help="Send the first N leads only; the next run goes on.")
-]
-Rate = Annotated[
-    str | None,
-    typer.Option(
-        "--rate",
-        metavar="N/s|N/min|auto",
-        help="Highest pace. auto (the default) finds the server's limit and keeps to it.",
-    ),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option("--concurrency", metavar="N", min=1, max=256, help="Most requests in flight at once. Default: 8."),
-]
-Wait = Annotated[
-    str,
-    typer.Option(
-        "--wait", metavar="DURATION", help="Wait so long for another sender to end, such as 10m. Default: not at all."
-    ),
-]
-Deadline = Annotated[
-    str | None,
-    typer.Option(
-        "--deadline", metavar="HH:MM", help="Send nothing new from this time on; the next run goes on with the rest."
-    ),
-]
-NoCanary = Annotated[
-    bool,
-    typer.Option(
-        "--no-canary", help="Don't send a few leads first and read them back before the rest (more than 100 leads)."
-    ),
-]
-Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Don't ask before sending. With no terminal nothing is asked anyway.")
-]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar and no progress lines.")]
-Logs = Annotated[
-    LogFormat, typer.Option("--log-format", help="Talk and progress on stderr as text, or as one JSON object a line.")
-]
-LedgerFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--ledger", metavar="PATH", help="The ledger that knows what was sent. Default: in the user's state folder."
-    ),
-]
-Include = Annotated[
-    list[Includable] | None,
-    typer.Option(
-        "--include",
-        metavar="STATUS",
-        help="Send rows of this status too: unknown, duplicate, suppressed or filtered.",
-        show_default=False,
-    ),
-]
 
 
 @app.command(epilog=EXIT_STATUS)
@@ -279,7 +185,7 @@ def init(
         print(starter.path)
         return ExitStatus.OK
 
-    _end(work, say)
+    end(work, say)
 
 
 @app.command(epilog=EXIT_STATUS)
@@ -379,16 +285,10 @@ def sandbox(
         serve(options, print)
         return ExitStatus.OK
 
-    _end(work, lambda text: print(text, file=sys.stderr))
+    end(work, lambda text: print(text, file=sys.stderr))
 
 
-def _duration(option: str, text: str) -> float:
-    from importer.config import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"right is {error}.", param_hint=option) from None
+cli_past.add_to(app)
 
 
 def _carry_out(command: str, **options: Any) -> None:
@@ -401,25 +301,11 @@ def _carry_out(command: str, **options: Any) -> None:
     asked["inputs"] = tuple(asked["inputs"])
     if command != "check":
         asked["canary"] = not asked.pop("no_canary")
-        asked["wait"] = _duration("--wait", asked["wait"])
+        asked["wait"] = duration("--wait", asked["wait"])
     asked["include"] = frozenset(status.value for status in asked["include"] or ())
     request = Request(command=command, **asked)  # type: ignore[arg-type]
     shown = screen(progress=not no_progress, as_json=log_format is LogFormat.JSON)
-    _end(lambda: carry_out(request, shown), shown.problem)
-
-
-def _end(work: Callable[[], ExitStatus], problem: Callable[[str], None]) -> None:
-    """Do the work and leave with its exit status; what was refused or stopped is told without a traceback."""
-    try:
-        status = work()
-    except LeadImporterError as error:
-        for text in error.problems:
-            problem(text)
-        raise SystemExit(int(error.exit_status)) from None
-    except KeyboardInterrupt:
-        problem("Interrupted before anything was sent.")
-        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
-    raise SystemExit(int(status))
+    end(lambda: carry_out(request, shown), shown.problem)
 
 
 def main() -> None:
