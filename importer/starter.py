@@ -41,6 +41,7 @@ _TO_FILL_IN = "NUMBER"
 #: Where comments begin that stand behind a setting.
 _COMMENT_AT = 38
 _MOST_VALUES = 10
+_MOST_REASONS = 5
 
 _PLAIN_SCALAR = re.compile(r"[^\W\d_][\w /.()&+-]*[\w.)]|[^\W\d_]")
 _OTHER_THAN_TEXT = re.compile(r"(?i)true|false|null|yes|no|on|off|y|n")
@@ -170,7 +171,21 @@ def _layout(table: Table) -> Config | None:
 
 
 def _trial(text: str, table: Table) -> str:
-    """Load the text as `run` would, map the table by it, and say how many rows pass."""
+    """Load the text as `run` would, map the table by it, and say how many rows pass and why others don't."""
+    config = _loaded(text, table)
+    if not table.cells.height:
+        return "The file has no rows below its header: all of this is guessed from the column names alone."
+    mapped = map_rows(mend(table, config), config)
+    rows = mapped.people.filter(~pl.col("blank") & (pl.col("slot") == 0))
+    bad = mapped.problems.filter("blocking").join(rows, on="index", how="semi").select("index", "code").unique()
+    good = rows.join(bad, on="index", how="anti").height
+    codes = bad["code"].value_counts().sort("count", "code", descending=[True, False]).head(_MOST_REASONS)
+    reasons = ", ".join(f"{count:,} {code}" for code, count in codes.iter_rows())
+    why = f"; not the others: {reasons}. docs/error-codes.md tells what to do" if reasons else ""
+    return f"Tried on the file: {good:,} of {rows.height:,} rows pass{why}."
+
+
+def _loaded(text: str, table: Table) -> Config:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(text, encoding="utf-8")
@@ -182,14 +197,7 @@ def _trial(text: str, table: Table) -> str:
             raise Refused(
                 f"{table.path}: no config can be written for its column names ({names}). Rename these columns."
             ) from None
-    if not table.cells.height:
-        return "The file has no rows below its header: all of this is guessed from the column names alone."
-    mapped = map_rows(mend(table, config), config)
-    people = mapped.people.filter(~pl.col("blank"))
-    bad = mapped.problems.filter("blocking").select("index").unique()
-    good = people.filter(pl.col("slot") == 0).join(bad, on="index", how="anti").height
-    rows = people.filter(pl.col("slot") == 0).height
-    return f"Tried on the file: {good:,} of {rows:,} rows pass. check says why the others don't."
+    return config
 
 
 def _write(target: Path, text: str) -> None:

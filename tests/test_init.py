@@ -143,6 +143,14 @@ def test_check_runs_with_the_config_that_init_wrote(name: str, tmp_path: Path, c
     assert int(passed[1]) > 0
 
 
+def test_why_rows_do_not_pass_is_said_at_once(begin: Callable[..., Any]) -> None:
+    phones = [*us(8), "1-800-FLOWERS", "(212) 555-0109 ext. 4", ""]
+    assert (
+        "8 of 10 rows pass; not the others: 1 phone_extension, 1 phone_letters."
+        in begin([["Phone"], *([phone] for phone in phones)])[2]
+    )
+
+
 def test_run_sends_nothing_with_a_fresh_config_until_the_campaign_is_said(
     tmp_path: Path, command: Callable[..., Ended]
 ) -> None:
