@@ -174,7 +174,7 @@ def test_the_readme_names_every_command_status_and_column() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for word in (*RESULT_COLUMNS, *(f"`{status.value}`" for status in Status)):
         assert word in text
-    for command in ("run", "check", "retry", "sandbox", "schema"):
+    for command in ("run", "check", "retry", "init", "settle", "undo", "verify", "sandbox", "schema"):
         assert f"lead-importer {command}" in text
 
 
