@@ -17,7 +17,6 @@ from importer.options import (
     Rate,
     RunId,
     Wait,
-    Yes,
     duration,
     end,
 )
@@ -166,8 +165,9 @@ def settle(
 
         terms = Terms.of(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)))
         told = settle_run(terms, opened, found, lambda text: _say(mask(text)))
-        if told:
-            _say("Settled: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
+        if not told:
+            return ExitStatus.OK
+        _say("Settled: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
         try:
             write_again(opened, found, screen(progress=False, as_json=False))
         except LeadImporterError as error:
@@ -183,7 +183,9 @@ def undo(
     ledger: LedgerFile = None,
     rate: Rate = None,
     wait: Wait = "0",
-    yes: Yes = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Don't ask before deleting. With no terminal nothing is asked anyway.")
+    ] = False,
 ) -> None:
     """Delete the leads that a run created and that nobody has touched since.
 

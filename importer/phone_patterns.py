@@ -64,9 +64,11 @@ def answer(
 
     `region` is a supported region or None. Countries met fewer than `worth` times are left unanswered.
     """
-    slices = [texts.slice(start, _SLICE) for start in range(0, texts.len(), _SLICE)] or [texts]
-    if len(slices) == 1:
+    count = -(-texts.len() // _SLICE)
+    if count < 2:
         return _answer(texts, region, missing_plus, worth)
+    size = -(-texts.len() // count)
+    slices = [texts.slice(start, size) for start in range(0, texts.len(), size)]
     with ThreadPoolExecutor(2) as pool:
         return pl.concat(pool.map(lambda part: _answer(part, region, missing_plus, worth), slices))
 

@@ -17,7 +17,8 @@ from importer.records import Outcome, Status
 if TYPE_CHECKING:
     from importer.pipeline import Summary
 
-_PHONE = re.compile(r"\+?\d[\d ()./-]{5,}\d")
+#: A run's ID, which people copy; or what may be a phone number.
+_PHONE = re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{6}\b|\+?\d[\d ()./-]{5,}\d")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 
 #: Seconds between two plain progress lines where stderr is no terminal.
@@ -49,7 +50,7 @@ def mask(text: str) -> str:
 def _mask_number(text: str) -> str:
     digits = sum(letter.isdigit() for letter in text)
     # Dates and times, row numbers and short figures are no phones.
-    if digits < 7 or re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text):
+    if digits < 7 or "Z-" in text or re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text):
         return text
     return f"…{text[-2:]}"
 
