@@ -227,10 +227,9 @@ def peer(name: str, folder: Path) -> tuple[float, float, float]:
 
 
 def check(folder: Path, kind: str) -> tuple[float, float, float]:
-    return measured(
-        [sys.executable, "-m", "importer", "check", str(folder / f"list.{kind}"), "-c", str(folder / "list.yaml")]
-        + ["--ledger", str(folder / "none.sqlite3"), "--out", str(folder / f"out.{kind}"), "--no-progress"]
-    )
+    files = [str(folder / f"list.{kind}"), "-c", str(folder / "list.yaml"), "--out", str(folder / f"out.{kind}")]
+    ledger = ["--ledger", str(folder / "none.sqlite3"), "--no-progress"]
+    return measured([sys.executable, "-m", "importer", "check", *files, *ledger])
 
 
 # The table.
