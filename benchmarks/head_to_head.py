@@ -47,7 +47,7 @@ RIVALS = [
     Rival("requests, never retrying", "requests_once"),
 ]
 
-COLUMNS = ("program", "created twice", "lost", "unknown", "created, ID not known", "POSTs", "faults", "seconds")
+COLUMNS = ("program", "created twice", "lost", "unknown", "created, ID not known", "POSTs", "faults")
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,10 @@ def compete(
     folder.mkdir(parents=True)
     words = ["--latency", "0.01", "--faults", f"{chaos.FAULT_RATE}", "--seed", str(seed)]
     with Server(*words, *([] if rival.lookup else ["--no-lookup"])) as server:
-        began = time.monotonic()
         run = _importer if rival.peer is None else _peer
         told = run(rival, folder, server, wanted, chance, mode=mode, kill=kill, peers=peers)
-        seconds = time.monotonic() - began
         memory = server.ask("memory")
-    return (rival.name, *_judged(wanted, told, memory["leads"]), memory["posts"], sum(memory["faults"].values()), round(seconds))  # fmt: skip
+    return (rival.name, *_judged(wanted, told, memory["leads"]), memory["posts"], sum(memory["faults"].values()))
 
 
 def _judged(wanted: Sequence[Wanted], told: Sequence[Told], known: Sequence[dict[str, Any]]) -> tuple[int, ...]:
