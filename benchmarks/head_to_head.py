@@ -6,7 +6,8 @@ Everybody gets the same leads, eight requests in flight, one second of patience,
 7 % of the creates, in all kinds that the sandbox has. The server's memory is the judge.
 
     created twice             leads that the server has once more than wanted: somebody is called twice
-    lost                      leads that the server does not have when all is over, said to be unknown or not
+    lost                      leads that the server does not have when all is over
+    lost, not said so         those of them that the program does not say to be unknown
     unknown                   leads of which the program can't say whether they were created: somebody has to look
     created, ID not known     leads that the server has, and of which the program does not know the lead ID
 """
@@ -47,7 +48,16 @@ RIVALS = [
     Rival("requests, never retrying", "requests_once"),
 ]
 
-COLUMNS = ("program", "created twice", "lost", "unknown", "created, ID not known", "POSTs", "faults")
+COLUMNS = (
+    "program",
+    "created twice",
+    "lost",
+    "lost, not said so",
+    "unknown",
+    "created, ID not known",
+    "POSTs",
+    "faults",
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ def _judged(wanted: Sequence[Wanted], told: Sequence[Told], known: Sequence[dict
     return (
         sum(max(len(found) - 1, 0) for found in ids),
         sum(not found for found in ids),
+        sum(not found and (said.is_done or said.is_refused) for found, said in zip(ids, told, strict=True)),
         sum(not said.is_done and not said.is_refused for said in told),
         sum(bool(found) and said.lead_id not in found for found, said in zip(ids, told, strict=True)),
     )
