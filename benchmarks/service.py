@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -108,12 +108,18 @@ def _date(loop: asyncio.AbstractEventLoop) -> bytes:
     return _dates[0][1]
 
 
-async def serve(latency: float, ready: Callable[[str], None], ended: threading.Event) -> None:
-    count = Count()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(count, latency), "127.0.0.1", 0)
+async def serve(latency: float, ready: Callable[[str], None]) -> None:
+    """Serve until stdin ends."""
+    count, ended, loop = Count(), asyncio.Event(), asyncio.get_running_loop()
+
+    def wait() -> None:
+        sys.stdin.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait, daemon=True).start()
+    server = await loop.create_server(lambda: Connection(count, latency), "127.0.0.1", 0)
     ready(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api")
-    while not ended.is_set():
-        await asyncio.sleep(0.1)
+    await ended.wait()
 
 
 def main() -> None:
@@ -123,9 +129,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.core is not None:
         os.sched_setaffinity(0, {asked.core})
-    ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    uvloop.run(serve(asked.latency, lambda address: print(address, flush=True), ended))
+    uvloop.run(serve(asked.latency, lambda address: print(address, flush=True)))
 
 
 if __name__ == "__main__":
