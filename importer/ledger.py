@@ -2,7 +2,8 @@
 
 A lead's intent is durable before its first byte leaves, its outcome after (`group_commit`: WAL, `synchronous=FULL`).
 `leads` holds where each lead stands now, `outcomes` what each run made of it; so the result file of any run can be
-written again.
+written again. Within the file leads go by a number in the order of their intents: by their identity, which is a hash,
+every row would lie on a page of its own, and each commit would write all of those.
 
 People's data: identities, numbers and values are keyed hashes (`hashes`). A lead's number and payload stand in clear
 only while its outcome is open, for settling, and are erased when it is settled.
@@ -61,22 +62,22 @@ CREATE TABLE inputs (
 ) WITHOUT ROWID;
 CREATE INDEX inputs_by_result ON inputs (result_path);
 CREATE TABLE leads (
-    identity BLOB PRIMARY KEY, service TEXT NOT NULL, campaign INTEGER NOT NULL, state TEXT NOT NULL,
+    lead INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, service TEXT NOT NULL, campaign INTEGER NOT NULL, state TEXT NOT NULL,
     run_id TEXT NOT NULL, attempts INTEGER NOT NULL, payload_hash BLOB NOT NULL, number TEXT, payload BLOB,
     intended_at REAL NOT NULL, lead_id TEXT
-) WITHOUT ROWID;
+);
 CREATE INDEX leads_open ON leads (service, state) WHERE state IN ('sending', 'doubtful', 'unknown', 'deleting');
 CREATE INDEX leads_by_run ON leads (run_id);
 CREATE INDEX leads_by_id ON leads (lead_id) WHERE lead_id IS NOT NULL;
 CREATE TABLE members (
-    identity BLOB NOT NULL, position INTEGER NOT NULL, number BLOB NOT NULL, variables TEXT NOT NULL, contact_id TEXT,
-    PRIMARY KEY (identity, position)
+    lead INTEGER NOT NULL, position INTEGER NOT NULL, number BLOB NOT NULL, variables TEXT NOT NULL, contact_id TEXT,
+    PRIMARY KEY (lead, position)
 ) WITHOUT ROWID;
 CREATE INDEX members_by_number ON members (number);
 CREATE TABLE outcomes (
-    identity BLOB NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL, finished_at TEXT NOT NULL,
+    lead INTEGER NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL, finished_at TEXT NOT NULL,
     attempts INTEGER NOT NULL, lead_id TEXT, code TEXT, message TEXT, field TEXT, http_status INTEGER,
-    PRIMARY KEY (identity, run_id)
+    PRIMARY KEY (lead, run_id)
 ) WITHOUT ROWID;
 CREATE TABLE occurrences (
     run_id TEXT NOT NULL, content BLOB NOT NULL, sheet TEXT NOT NULL, row INTEGER NOT NULL, occurrence INTEGER NOT NULL,
@@ -90,6 +91,9 @@ CREATE TRIGGER leads_step BEFORE UPDATE OF state ON leads
 WHEN NOT EXISTS (SELECT 1 FROM transitions WHERE old = OLD.state AND new = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'no such step between states'); END;
 """
+
+#: The number that a lead goes by, of its identity.
+_LEAD = "(SELECT lead FROM leads WHERE identity = ?)"
 
 #: What is told of a lead that has a number: its standing, and the last outcome.
 _KNOWN = (
@@ -287,8 +291,8 @@ class Ledger:
             part = numbers[start : start + 500]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(
-                f"SELECT m.number, {_KNOWN} FROM members m JOIN leads l USING (identity)"  # noqa: S608 - question marks only
-                " LEFT JOIN outcomes o ON o.identity = l.identity AND o.run_id = l.run_id"
+                f"SELECT m.number, {_KNOWN} FROM members m JOIN leads l USING (lead)"  # noqa: S608 - question marks only
+                " LEFT JOIN outcomes o ON o.lead = l.lead AND o.run_id = l.run_id"
                 f" WHERE m.number IN ({marks})",
                 part,
             )
@@ -299,7 +303,7 @@ class Ledger:
     def members(self, identity: bytes) -> list[Member]:
         """Return the people of a lead, the primary first."""
         rows = self._db.execute(
-            "SELECT position, number, contact_id, variables FROM members WHERE identity = ? ORDER BY position",
+            f"SELECT position, number, contact_id, variables FROM members WHERE lead = {_LEAD} ORDER BY position",  # noqa: S608 - a constant
             (identity,),
         )
         return [
@@ -327,8 +331,9 @@ class Ledger:
             part = identities[start : start + 500]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(
-                "SELECT identity, status, run_id, finished_at, lead_id, code, message, field, http_status, attempts"  # noqa: S608 - question marks only
-                f" FROM outcomes WHERE identity IN ({marks}) AND run_id <= ? ORDER BY identity, run_id",
+                "SELECT l.identity, o.status, o.run_id, o.finished_at, o.lead_id, o.code, o.message, o.field,"  # noqa: S608 - question marks only
+                " o.http_status, o.attempts FROM leads l JOIN outcomes o USING (lead)"
+                f" WHERE l.identity IN ({marks}) AND o.run_id <= ? ORDER BY lead, o.run_id",
                 (*part, run_id),
             )
             for identity, *rest in rows:
@@ -384,8 +389,8 @@ class Ledger:
         cut = "service = ? AND state = 'sending' AND run_id <> ?"
         with self._changing() as db:
             db.execute(
-                "INSERT OR REPLACE INTO outcomes (identity, run_id, status, finished_at, attempts, code, message)"  # noqa: S608 - a constant
-                " SELECT identity, run_id, 'unknown', ?, attempts, 'interrupted',"
+                "INSERT OR REPLACE INTO outcomes (lead, run_id, status, finished_at, attempts, code, message)"  # noqa: S608 - a constant
+                " SELECT lead, run_id, 'unknown', ?, attempts, 'interrupted',"
                 " 'the run was cut off while this lead was being sent; the next run looks it up first'"
                 f" FROM leads WHERE {cut}",
                 (_stamp(), service, run_id),
@@ -588,12 +593,12 @@ _INTENT = (
     " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
     " intended_at = CASE leads.state WHEN 'doubtful' THEN leads.intended_at ELSE excluded.intended_at END"
 )
-_FORGET_MEMBERS = "DELETE FROM members WHERE identity = ?"
-_MEMBER = "INSERT OR REPLACE INTO members (identity, position, number, variables) VALUES (?, ?, ?, ?)"
+_FORGET_MEMBERS = f"DELETE FROM members WHERE lead = {_LEAD}"  # noqa: S608 - a constant, like the others below
+_MEMBER = f"INSERT OR REPLACE INTO members (lead, position, number, variables) VALUES ({_LEAD}, ?, ?, ?)"  # noqa: S608
 _STANDING = "UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ? WHERE identity = ?"
 _STANDING_ERASED = "UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ?, number = NULL, payload = NULL WHERE identity = ?"
-_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_CONTACT_ID = "UPDATE members SET contact_id = ? WHERE identity = ? AND position = ?"
+_OUTCOME = f"INSERT OR REPLACE INTO outcomes VALUES ({_LEAD}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_CONTACT_ID = f"UPDATE members SET contact_id = ? WHERE lead = {_LEAD} AND position = ?"  # noqa: S608
 
 
 def _intent(identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, is_new: bool) -> Write:
