@@ -18,7 +18,8 @@ The story of one row, in order:
     sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service, and sends the
                 `canary` first
     briefing    says before the first lead which campaigns get how many, and by `estimate` how long they take
-    deliver     sends under the ledger, through the `gate` that keeps the `pace`, by `api`; `answers` judges what came back
+    deliver     sends under the ledger, through the `gate` that keeps the `pace` and what may be `inflight`, by `api`;
+                `answers` judges what came back
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it
     write       writes the result file, which `looks` like its input; `receipt` says by hashes what it came from

@@ -649,7 +649,9 @@ class Delivery(Settings):
 
     example = "{rate: auto, concurrency: 8}"
     rate: Rate = Field(default=(), description="Leads per time: auto (found out), 40/s, 60/min; or several limits.")
-    concurrency: Annotated[int, *_whole(1, 256)] = Field(default=8, description="Requests in flight at once.")
+    concurrency: Annotated[int, *_whole(1, 256)] | None = Field(
+        default=None, description="Leads in flight at once. Default: found out, 8 to 64, more only while it helps."
+    )
     timeout: Annotated[Duration, AfterValidator(_timeout)] = Field(
         default=30.0, description="For one request, from connecting to the last byte."
     )

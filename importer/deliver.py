@@ -20,8 +20,9 @@ from importer.answers import digits, read_time
 from importer.api import Service, payload, read_payload
 from importer.breakers import Breakers, Thresholds
 from importer.errors import LeadImporterError
-from importer.gate import Gate, Stop
+from importer.gate import Gate, Places, Stop
 from importer.hashes import Hashes
+from importer.inflight import InFlight
 from importer.ledger import Ledger
 from importer.records import Created, Doubt, Lead, Meaning, Outcome, Status, Verdict
 from importer.settle import Finding, Found, Settler, is_old
@@ -87,7 +88,8 @@ class Report(Protocol):
 class Settings:
     """How leads are sent; times in seconds."""
 
-    concurrency: int
+    concurrency: int | None
+    """Creates in flight at once; None: as many as help."""
     timeout: float
     settle_window: float
     grace: float
@@ -146,6 +148,8 @@ class Delivery:
         self._gate = gate
         self._breakers = Breakers(settings.thresholds)
         self.settler = Settler(service, self._knows, window=settings.settle_window, turn=gate.wait)
+        self._places = Places(InFlight(settings.concurrency, now=time.monotonic()))
+        self._workers = 0
         self._pool: TaskGroup | None = None
         self._in_flight = self._in_doubt = 0
         self._again: deque[_Turn] = deque()
@@ -168,9 +172,8 @@ class Delivery:
         async with anyio.create_task_group() as outer:
             outer.start_soon(self._limit_grace, outer.cancel_scope)
             async with anyio.create_task_group() as self._pool:
-                line = iter(leads)
-                for _ in range(self._settings.concurrency):
-                    self._pool.start_soon(self._work, line, is_last)
+                line, self._workers = iter(leads), 0
+                self._hire(line, is_last)
             outer.cancel_scope.cancel()
         if self._stop.cause is not None:
             self._leave_open()
@@ -192,6 +195,13 @@ class Delivery:
 
     # One turn after another.
 
+    def _hire(self, line: Iterator[Planned], is_last: bool) -> None:
+        """Have as many workers as there may be leads under way."""
+        assert self._pool is not None
+        while self._workers < self._places.inflight.workers:
+            self._workers += 1
+            self._pool.start_soon(self._work, line, is_last)
+
     async def _work(self, line: Iterator[Planned], is_last: bool) -> None:
         while (turn := await self._next(line, is_last)) is not None:
             self._in_flight += 1
@@ -201,6 +211,10 @@ class Delivery:
                 self._in_flight -= 1
                 if self._unproven:
                     self._tell_of_change()
+            if self._workers > self._places.inflight.workers:
+                self._workers -= 1
+                return
+            self._hire(line, is_last)
 
     async def _next(self, line: Iterator[Planned], is_last: bool) -> _Turn | None:
         """Return the next turn, those that come back first; None when nothing is left, or a stop came."""
@@ -270,6 +284,8 @@ class Delivery:
             if not await self._gate.may_go():
                 return self._stopped(turn)
             verdict = await self._attempt(turn, body)
+            if verdict is None:
+                return self._stopped(turn)
             if verdict.meaning is Meaning.LATER:
                 continue
             if verdict.meaning is Meaning.STOP:
@@ -291,8 +307,11 @@ class Delivery:
             return self._unknown(turn, "an earlier attempt is in doubt", for_now=True)
         return self._outcome(turn, verdict)
 
-    async def _attempt(self, turn: _Turn, body: bytes) -> Verdict:
-        """Make one request. Its intent is durable before; its outcome is handed over also where the task is cancelled."""
+    async def _attempt(self, turn: _Turn, body: bytes) -> Verdict | None:
+        """Make one request; None where a stop came before it left.
+
+        Its intent is durable before; its outcome is handed over also where the task is cancelled.
+        """
         planned = turn.planned
         await self._ledger.intend(
             planned.identity,
@@ -302,10 +321,15 @@ class Delivery:
             run_id=self._run_id,
             is_new=planned.is_new and not turn.attempts,
         )
-        intended_at, began, verdict = time.time(), time.monotonic(), _CUT_OFF
-        turn.attempts += 1
+        intended_at, has_left = time.time(), False
         try:
-            answer = await self._service.create(body, turn.lead)
+            async with self._places:
+                await self._gate.resume()
+                if self._stop.cause is not None:
+                    return None
+                began, has_left, verdict = time.monotonic(), True, _CUT_OFF
+                turn.attempts += 1
+                answer = await self._service.create(body, turn.lead)
             self._gate.listen(answer)
             verdict = self._held_against_the_ledger(answer.verdict)
             if verdict.meaning is Meaning.DUPLICATE and turn.doubts and self.settler.offers_lookup is False:
@@ -314,15 +338,22 @@ class Delivery:
                 turn.attempts -= 1
             return verdict
         finally:
-            if self._is_in_doubt(turn, verdict):
-                turn.since = turn.since or intended_at
-                turn.doubt = Doubt(
-                    planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
-                )
-                turn.doubts += 1
-            turn.last = verdict
-            self._count(verdict, began)
-            self._record(turn, self._outcome(turn, verdict))
+            if has_left:
+                self._note(turn, verdict, body=body, intended_at=intended_at)
+                self._count(verdict, began)
+            else:
+                self._ledger.withdraw(planned.identity, in_doubt=turn.is_open)
+
+    def _note(self, turn: _Turn, verdict: Verdict, *, body: bytes, intended_at: float) -> None:
+        """Note what an attempt came to, and what is to be settled of it."""
+        if self._is_in_doubt(turn, verdict):
+            turn.since = turn.since or intended_at
+            turn.doubt = Doubt(
+                turn.planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
+            )
+            turn.doubts += 1
+        turn.last = verdict
+        self._record(turn, self._outcome(turn, verdict))
 
     def _count(self, verdict: Verdict, began: float) -> None:
         """Count what proved nothing; running, only what was begun since the server last answered properly.

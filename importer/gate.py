@@ -1,9 +1,11 @@
-"""The one place in the pace that all requests of a run share, and the word that stops it.
+"""The one place in the pace that all requests of a run share, the places in flight, and the word that stops it.
 
-`pace` does the arithmetic; here it meets the clock, the tasks that wait, and the stop.
+`pace` and `inflight` do the arithmetic; here it meets the clock, the tasks that wait, and the stop.
 """
 
+import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,6 +13,7 @@ import anyio
 
 from importer.answers import RateHeaders
 from importer.api import Answer
+from importer.inflight import InFlight
 from importer.pace import Pacer
 
 
@@ -65,6 +68,12 @@ class Gate:
                     await (stop.wait() if stop is not None else anyio.sleep(delay))
         return False
 
+    async def resume(self) -> None:
+        """Wait while the server has everybody pause, for a request that had its place in the pace before."""
+        while (pause := self.pacer.paused_until - time.monotonic()) > 0 and self._stop.cause is None:
+            with anyio.move_on_after(min(pause, 60.0)):
+                await self._stop.event.wait()
+
     def listen(self, answer: Answer) -> None:
         """Let the pace hear what an answer to a create says of the limit."""
         verdict, limits = answer.verdict, answer.limits or RateHeaders(None, None, None)
@@ -84,3 +93,40 @@ class Gate:
         )
         if notice := self.pacer.notice:
             self._announce(notice)
+
+
+class Places:
+    """The places of creates in flight, given in order. Each is held in an `async with`."""
+
+    def __init__(self, inflight: InFlight) -> None:
+        self.inflight = inflight
+        self._taken = 0
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._taken < self.inflight.places and not self._line:
+            self._taken += 1
+            return
+        self.inflight.waited()
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._line.remove(turn)
+            else:  # given and cancelled at once
+                self._give_back()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self.inflight.answered(time.monotonic())
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._taken -= 1
+        while self._line and self._taken < self.inflight.places:
+            turn = self._line.popleft()
+            if not turn.done():
+                self._taken += 1
+                turn.set_result(None)

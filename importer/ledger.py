@@ -559,6 +559,14 @@ class Ledger:
         state = "doubtful" if outcome.in_doubt else outcome.status.value
         self._writes.put(_finish(identity, outcome, state))
 
+    def withdraw(self, identity: bytes, *, in_doubt: bool) -> None:
+        """Hand over that an intent was not carried out, as `finish` does; `in_doubt`: an earlier attempt still is."""
+        erased = "" if in_doubt else ", number = NULL, payload = NULL"
+        state = "doubtful" if in_doubt else "failed"
+        self._writes.put(
+            Write(identity, [(f"UPDATE leads SET state = ?{erased} WHERE identity = ?", (state, identity))])  # noqa: S608
+        )
+
     async def flush(self) -> None:
         """Return when everything handed over is durable. Raises `Stopped` where it can't be."""
         await self._writes.wait(Write(b"", []))

@@ -83,7 +83,13 @@ Rate = Annotated[
 ]
 Concurrency = Annotated[
     int | None,
-    typer.Option("--concurrency", metavar="N", min=1, max=256, help="Most requests in flight at once. Default: 8."),
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        min=1,
+        max=256,
+        help="Leads in flight at once. Default: found out, 8 to 64, more only while it helps.",
+    ),
 ]
 Wait = Annotated[
     str,

@@ -30,6 +30,7 @@ from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.estimate import Progress, clock, parse_deadline
 from importer.gate import Gate, Stop
 from importer.hashes import Hashes
+from importer.inflight import MOST
 from importer.ledger import Ledger, Run
 from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
@@ -176,7 +177,7 @@ class _Session:
             base,
             key,
             timeout=delivery.timeout,
-            connections=self.concurrency + _BESIDE,
+            connections=(self.concurrency or MOST) + _BESIDE,
             duplicate_texts=self.config.api.duplicate_texts,
         ) as service:
             campaigns = None

@@ -133,7 +133,7 @@ def test_what_is_left_out_has_its_default(loaded):
     assert (config.api.key_env, config.api.key_file_env) == ("OTONISTARK_API_KEY", "OTONISTARK_API_KEY_FILE")
     assert (config.campaign_id, config.secondary_contacts, config.where, config.ledger) == (None, None, None, None)
     delivery, stop = config.delivery, config.delivery.stop_after
-    assert (delivery.rate, delivery.concurrency, delivery.timeout, delivery.settle_window) == ((), 8, 30.0, 15.0)
+    assert (delivery.rate, delivery.concurrency, delivery.timeout, delivery.settle_window) == ((), None, 30.0, 15.0)
     assert (delivery.canary, delivery.canary_above) == (True, 100)
     assert (stop.same_refusal, stop.html, stop.timeouts, stop.unreached, stop.grace) == (5, 5, 3, 5, 30.0)
     assert (stop.rejected_share, stop.rejected_after, config.result.format) == (0.5, 50, "same")
