@@ -47,6 +47,12 @@ _DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.05, 1.01, 1.05, 4.0
 _FASTER, _FASTER_LONG = 1.5, 4.0
 #: Where to begin again after the slow start: a clock's window that began late took that much less than the last second.
 _COME_BACK = 0.75
+#: The same, and the growth then, when that was refused in less than so many seconds.
+_COME_BACK_AGAIN, _CLIMB_AGAIN, _AT_ONCE = 0.9, 1.025, 2.5
+#: From this growth on it is a slow start.
+_FAST = 1.5
+#: A steady pace that is refused so soon after a pause was in vain.
+_IN_VAIN = 20.0
 #: Nobody calls faster or slower than this.
 _FASTEST, _SLOWEST = 10_000.0, 0.001
 #: A request that found no answer for so long is no longer counted as in flight.
@@ -244,9 +250,12 @@ class _Search:
         self._step_answers = 0
         self._probing = False
         self._probe_at = math.inf
+        self._probe_began = now
         self._probe_every = _PROBE_EVERY
         #: What was accepted before growing went on: in the last step, before the last try, and when it settled.
         self._safe, self._held, self._settled_at = 0.0, 0.0, math.inf
+        #: Steady paces that were refused soon, one after the other.
+        self._in_vain = 0
         #: Not to be grown beyond: what the first refusal told.
         self._top = math.inf
         #: The last refusal that counted: when it was sent, when it was heard, and when its pause was over.
@@ -343,6 +352,7 @@ class _Search:
         self._probe_at, self._growth = math.inf, _PROBE if self._is_short() else _PROBE_LONG
         self._probing, self._step_at, self._step_answers = True, now, 0
         self._held = self._safe = self.rate
+        self._probe_began = now
 
     def _settle(self, now: float, rate: float, paused_until: float) -> None:
         """Stay at a pace until it is time to try for more."""
@@ -389,23 +399,48 @@ class _Search:
             self.limit = max(min(self.limit or 1, self._sent.count(sent - self.window, sent)), 1)
             self._settle(now, (1 - _UNDER) * self.limit / self.window, paused_until)
             return
-        told, rate = self._told(sent), self.rate
-        if self._growth >= 1.5 and told > 2:  # the slow start is over: come back from below
-            self.found, self._growth, self.rate = True, _CLIMB, _COME_BACK * told
-            self._top, self._safe, self._held, self._probe_at = (1 - _UNDER) * told, 0.0, 0.0, math.inf
-        elif 0.96 * told < self._held < rate:  # a failed try for more, or a bucket's savings are gone: what held, holds
+        told, rate, growth = self._told(sent), self.rate, self._growth
+        held_for = sent - self._resumed
+        self._in_vain = self._in_vain + 1 if growth == 1.0 and held_for <= _IN_VAIN else 0
+        if growth >= _FAST and told > 2:  # the slow start is over
+            self._come_back(_COME_BACK * told, told)
+        elif self._in_vain >= 2 and self._sent.count(self._refused_at, sent) >= 10:  # savings of the pauses hide the pace
+            self._settle(now, (1 - _UNDER) * self._refilled(sent, saved=1.0), paused_until)
+        elif self._held < rate and (0.96 * told < self._held or self._was_saved(sent)):  # a failed try: what held, holds
             self._settle(now, self._held, paused_until)
+        elif self._probing and growth > _CLIMB:  # the limit is elsewhere now, somewhere in the last step
+            self._come_back(self._safe, told)
+        elif held_for < _AT_ONCE and told > 2:
+            self._come_back(_COME_BACK_AGAIN * told, told, _CLIMB_AGAIN)
         else:
             self._held = 0.0
-            if self._growth < 1.5:
-                told = min(told, self._safe or (1 - _UNDER) * rate)
+            if growth < _FAST:
+                told = min(told, self._safe or rate)
             self._settle(now, max((1 - _UNDER) * told, 0.4 * rate), paused_until)
+
+    def _come_back(self, rate: float, told: float, growth: float = _CLIMB) -> None:
+        """Climb from below to what a refusal told."""
+        self.found, self._growth, self.rate = True, growth, rate
+        self._top, self._safe, self._held = (1 - _UNDER) * told, 0.0, 0.0
+        self._probing, self._probe_at = False, math.inf
+
+    def _was_saved(self, sent: float) -> bool:
+        """Tell whether what a try took beyond the pace that held may be what a bucket had saved up."""
+        if not self._probing:
+            return False
+        taken = self._sent.count(self._probe_began, sent)
+        return taken - self._held * (sent - self._probe_began) < 1.5 * self._held * max(self.window or 1.0, 1.0)
+
+    def _refilled(self, sent: float, *, saved: float = math.inf) -> float:
+        """Return the requests per second accepted since the last refusal, up to `saved` seconds of its pause included."""
+        paused = min(self._resumed - self._refused_at, saved)
+        return max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._resumed + paused, 0.5)
 
     def _told(self, sent: float) -> float:
         """Return the requests per second that a refusal shows to be too many: what was accepted in the second before."""
         accepted = self._sent.count(sent - 1.0, sent)
         if sent - self._resumed < 1.0 and accepted < 0.3 * self.rate:  # nothing was saved up: that is what refills
-            return max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._refused_at, 0.5)
+            return self._refilled(sent)
         return min(float(accepted), self.rate) if accepted else self.rate / 2
 
     def _slow_by_window(self, now: float, sent: float, wait: float, paused_until: float) -> bool:
