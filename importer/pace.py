@@ -49,6 +49,8 @@ _FASTER, _FASTER_LONG = 1.5, 4.0
 _COME_BACK = 0.75
 #: The same, and the growth then, when that was refused in less than so many seconds.
 _COME_BACK_AGAIN, _CLIMB_AGAIN, _AT_ONCE = 0.9, 1.025, 2.5
+#: A try that is refused so near to the pace that held was no bucket's saving: those last longer.
+_NEAR = 1.1
 #: From this growth on it is a slow start.
 _FAST = 1.5
 #: A steady pace that is refused so soon after a pause was in vain.
@@ -407,11 +409,12 @@ class _Search:
         elif self._in_vain >= 2 and self._sent.count(self._refused_at, sent) >= 10:  # savings of the pauses hide the pace
             self._settle(now, (1 - _UNDER) * self._refilled(sent, saved=1.0), paused_until)
         elif self._held < rate and (0.96 * told < self._held or self._was_saved(sent)):  # a failed try: what held, holds
-            self._settle(now, self._held, paused_until)
+            safe = (1 - _UNDER) * min(told, self._safe) if told < _NEAR * self._held else 0.0
+            self._settle(now, max(self._held, safe), paused_until)
         elif self._probing and growth > _CLIMB:  # the limit is elsewhere now, somewhere in the last step
             self._come_back(self._safe, told)
         elif held_for < _AT_ONCE and told > 2:
-            self._come_back(_COME_BACK_AGAIN * told, told, _CLIMB_AGAIN)
+            self._come_back(_COME_BACK_AGAIN * told, told / _CLIMB, _CLIMB_AGAIN)
         else:
             self._held = 0.0
             if growth < _FAST:
