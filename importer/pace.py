@@ -43,14 +43,17 @@ _PROBE_LEARNED = 10.0
 #: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98
 _DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.05, 1.01, 1.05, 4.0
-#: A try that goes well grows so much faster with each step; the second number: each minute, for limits per minute.
-_FASTER, _FASTER_LONG = 1.5, 4.0
+#: A try that goes well grows so much faster with each step; then, for limits per minute: each
+#: minute, and up to what.
+_FASTER, _FASTER_LONG, _MOST_LONG = 1.5, 4.0, 1.3
 #: Where to begin again after the slow start: a clock's window that began late took that much less than the last second.
 _COME_BACK = 0.75
 #: The same, and the growth then, when that was refused in less than so many seconds.
 _COME_BACK_AGAIN, _CLIMB_AGAIN, _AT_ONCE = 0.9, 1.025, 2.5
 #: A try that is refused so near to the pace that held was no bucket's saving: those last longer.
 _NEAR = 1.1
+#: Requests that are enough to tell a pace from.
+_ENOUGH = 10
 #: From this growth on it is a slow start.
 _FAST = 1.5
 #: A steady pace that is refused so soon after a pause was in vain.
@@ -258,6 +261,10 @@ class _Search:
         self._safe, self._held, self._settled_at = 0.0, 0.0, math.inf
         #: Steady paces that were refused soon, one after the other.
         self._in_vain = 0
+        #: The last try went well for no longer than a bucket's savings last: the next one tells.
+        self._doubted = False
+        #: The last refusal ended a try for more.
+        self._failed_probe = False
         #: Not to be grown beyond: what the first refusal told.
         self._top = math.inf
         #: The last refusal that counted: when it was sent, when it was heard, and when its pause was over.
@@ -307,7 +314,7 @@ class _Search:
     def _take_for_window(self, now: float, paused_until: float) -> None:
         """Refused over and over, and now no more: the window is what it took."""
         if self.window is not None and self.limit is not None:
-            self.limit = max(int(0.7 * self.limit), 1)
+            self.limit = max(self.limit if self._failed_probe else int(0.7 * self.limit), 1)
         else:
             self.window = _snapped(now - self._failing_since)
             self.limit = max(self._sent.count(self._failing_since - self.window, self._failing_since), 1)
@@ -334,24 +341,28 @@ class _Search:
             if told is not None and self._headers.known and self._growth >= _DOUBLE:
                 growth *= _CATCH_UP / _DOUBLE
             self.rate = min(self.rate * growth, self._ceiling)
-            if self.rate > 1.04 * self._settled_at:  # the limit is elsewhere now: look for it faster
-                faster = _FASTER if self._is_short() else _FASTER_LONG
-                self._growth = min(1 + (self._growth - 1) * faster, _DOUBLE)
+            if (
+                self.rate > (_NEAR if self._length == 1.0 else 1.04) * self._settled_at
+            ):  # the limit is elsewhere now: look for it faster
+                faster, most = (_FASTER, _DOUBLE) if self._length == 1.0 else (_FASTER_LONG, _MOST_LONG)
+                self._growth = min(1 + (self._growth - 1) * faster, most)
                 self._probe_every = _PROBE_EVERY / 2  # doubled when this ends
         self._step_at, self._step_answers = max(self._step_at + step, now - 0.5 * step), 0
 
     def _step(self) -> tuple[float, float]:
         """Return the seconds between two steps, and the growth with each."""
-        step = max(self.window or 1.0, 1.0)
+        step = self._length
         if self._growth >= _DOUBLE and self.rate >= 4.0:
             return step / 2, math.sqrt(self._growth)
         return step, self._growth
 
-    def _is_short(self) -> bool:
-        return (self.window or 1.0) <= 1.0
+    @property
+    def _length(self) -> float:
+        """Return the seconds that a limit is thought to be counted in."""
+        return max(self.window or 1.0, 1.0)
 
     def _begin_probe(self, now: float) -> None:
-        self._probe_at, self._growth = math.inf, _PROBE if self._is_short() else _PROBE_LONG
+        self._probe_at, self._growth = math.inf, _PROBE if self._length == 1.0 else _PROBE_LONG
         self._probing, self._step_at, self._step_answers = True, now, 0
         self._held = self._safe = self.rate
         self._probe_began = now
@@ -363,7 +374,8 @@ class _Search:
         if self._probing:
             self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY)
         self._probing = False
-        after = max(self._probe_every, 2 * (self.window or 0.0), min(_PROBE_REQUESTS / self.rate, 3600.0))
+        requests = _PROBE_REQUESTS * max(self._probe_every / _PROBE_EVERY, 1.0)
+        after = max(self._probe_every, 2 * (self.window or 0.0), min(requests / self.rate, 3600.0))
         self._probe_at = max(now, paused_until) + after
 
     # Refused.
@@ -397,29 +409,45 @@ class _Search:
     def _slow(self, now: float, sent: float, wait: float | None, paused_until: float) -> None:
         if wait is not None and wait > 1.5 and self._slow_by_window(now, sent, wait, paused_until):
             return
-        if self.window is not None and self.window > 1.0:
-            self.limit = max(min(self.limit or 1, self._sent.count(sent - self.window, sent)), 1)
-            self._settle(now, (1 - _UNDER) * self.limit / self.window, paused_until)
-            return
         told, rate, growth = self._told(sent), self.rate, self._growth
         held_for = sent - self._resumed
-        self._in_vain = self._in_vain + 1 if growth == 1.0 and held_for <= _IN_VAIN else 0
+        self._in_vain = self._in_vain + 1 if growth == 1.0 and held_for <= max(_IN_VAIN, 2 * self._length) else 0
+        self._failed_probe = self._probing
         if growth >= _FAST and told > 2:  # the slow start is over
             self._come_back(_COME_BACK * told, told)
-        elif self._in_vain >= 2 and self._sent.count(self._refused_at, sent) >= 10:  # savings of the pauses hide the pace
-            self._settle(now, (1 - _UNDER) * self._refilled(sent, saved=1.0), paused_until)
-        elif self._held < rate and (0.96 * told < self._held or self._was_saved(sent)):  # a failed try: what held, holds
-            safe = (1 - _UNDER) * min(told, self._safe) if told < _NEAR * self._held else 0.0
-            self._settle(now, max(self._held, safe), paused_until)
-        elif self._probing and growth > _CLIMB:  # the limit is elsewhere now, somewhere in the last step
-            self._come_back(self._safe, told)
-        elif held_for < _AT_ONCE and told > 2:
+        elif self._held < rate and 0.96 * told < self._held:  # a failed try for more: what held, holds
+            self._settle(now, self._held, paused_until)
+        elif self._probing:
+            self._end_probe(now, sent, told, paused_until)
+        elif growth > 1.0 and held_for < _AT_ONCE and told > 2:
             self._come_back(_COME_BACK_AGAIN * told, told / _CLIMB, _CLIMB_AGAIN)
         else:
-            self._held = 0.0
-            if growth < _FAST:
-                told = min(told, self._safe or rate)
-            self._settle(now, max((1 - _UNDER) * told, 0.4 * rate), paused_until)
+            self._settle(now, self._lower(sent, told), paused_until)
+        if self.window is not None and self.window > 1.0:
+            self.limit = max(round(self.rate * self.window / (1 - _UNDER)), 1)
+
+    def _lower(self, sent: float, told: float) -> float:
+        """Return a pace under one that was refused: further under, the more often that happened in a row.
+
+        A bucket takes more for a while after each pause; what it refills is the least it can be.
+        """
+        if self._in_vain and self._sent.count(self._refused_at, sent) >= _ENOUGH:
+            lower = self.rate * (1 - _UNDER * 2 ** (self._in_vain - 1))
+            return max(min(lower, told), self._refilled(sent, saved=self._length))
+        known = self._safe if self._growth < _FAST and self._safe else self.rate
+        return max((1 - _UNDER) * min(told, known), 0.4 * self.rate)
+
+    def _end_probe(self, now: float, sent: float, told: float, paused_until: float) -> None:
+        """Settle between what held before a try for more, and what its last step told."""
+        saved = told > _NEAR * self._held and self._was_saved(sent)
+        self._doubted = saved and not self._doubted
+        if self._doubted:
+            self._settle(now, self._held, paused_until)
+        elif self._growth > _CLIMB and not saved and self._length == 1.0:
+            self._come_back(max(self._safe / _CLIMB, self._held), told, _CLIMB_AGAIN)
+        else:
+            over = self._growth if self._growth > _CLIMB_AGAIN else 1.0  # a window may end a step later
+            self._settle(now, max(self._held, (1 - _UNDER) * min(told, self._safe) / over), paused_until)
 
     def _come_back(self, rate: float, told: float, growth: float = _CLIMB) -> None:
         """Climb from below to what a refusal told."""
@@ -429,10 +457,8 @@ class _Search:
 
     def _was_saved(self, sent: float) -> bool:
         """Tell whether what a try took beyond the pace that held may be what a bucket had saved up."""
-        if not self._probing:
-            return False
         taken = self._sent.count(self._probe_began, sent)
-        return taken - self._held * (sent - self._probe_began) < 1.5 * self._held * max(self.window or 1.0, 1.0)
+        return taken - self._held * (sent - self._probe_began) < 1.5 * self._held * self._length
 
     def _refilled(self, sent: float, *, saved: float = math.inf) -> float:
         """Return the requests per second accepted since the last refusal, up to `saved` seconds of its pause included."""
@@ -440,8 +466,10 @@ class _Search:
         return max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._resumed + paused, 0.5)
 
     def _told(self, sent: float) -> float:
-        """Return the requests per second that a refusal shows to be too many: what was accepted in the second before."""
-        accepted = self._sent.count(sent - 1.0, sent)
+        """Return the requests per second that a refusal shows to be too many: what was accepted in the window before."""
+        accepted = self._sent.count(sent - self._length, sent)
+        if self._length > 1.0:
+            return min(accepted / self._length, self.rate)
         if sent - self._resumed < 1.0 and accepted < 0.3 * self.rate:  # nothing was saved up: that is what refills
             return self._refilled(sent)
         return min(float(accepted), self.rate) if accepted else self.rate / 2
