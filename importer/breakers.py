@@ -56,12 +56,17 @@ class Breakers:
         self._answered = 0
         self._rejected = 0
 
-    def hear(self, verdict: Verdict) -> str | None:
+    def hear(self, verdict: Verdict, *, is_late: bool = False) -> str | None:
         """Return why the run should stop; None where it may go on.
+
+        `is_late`: it is of an attempt begun before the server last answered properly, and ended without proof. Attempts
+        that hang are the last to end; that says nothing of the server now.
 
         A refusal of one lead (a number, a variable, a duplicate) neither counts towards a systemic one nor breaks its
         series: only a lead that was created does.
         """
+        if is_late:
+            return None
         self._timeouts = self._timeouts + 1 if verdict.systemic == "timeout" else 0
         self._html = self._html + 1 if verdict.systemic == "html" else 0
         self._doubtful = self._doubtful + 1 if verdict.meaning is Meaning.AMBIGUOUS else 0

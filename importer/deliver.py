@@ -90,6 +90,8 @@ class Settings:
 
     concurrency: int | None
     """Creates in flight at once; None: as many as help."""
+    is_ahead: bool
+    """Whether leads may be made ready before there is a place for them in flight."""
     timeout: float
     settle_window: float
     grace: float
@@ -148,7 +150,7 @@ class Delivery:
         self._gate = gate
         self._breakers = Breakers(settings.thresholds)
         self.settler = Settler(service, self._knows, window=settings.settle_window, turn=gate.wait)
-        self._places = Places(InFlight(settings.concurrency, now=time.monotonic()))
+        self._places = Places(InFlight(settings.concurrency, now=time.monotonic(), is_ahead=settings.is_ahead))
         self._workers = 0
         self._pool: TaskGroup | None = None
         self._in_flight = self._in_doubt = 0
@@ -281,8 +283,11 @@ class Delivery:
         body = payload(turn.lead)
         unreached = 0
         while True:
+            waited = self._gate.waited
             if not await self._gate.may_go():
                 return self._stopped(turn)
+            if not self._settings.is_ahead and self._gate.waited == waited:  # another one could have left as well
+                self._places.inflight.waited()
             verdict = await self._attempt(turn, body)
             if verdict is None:
                 return self._stopped(turn)
@@ -290,8 +295,6 @@ class Delivery:
                 continue
             if verdict.meaning is Meaning.STOP:
                 self._stop.now(verdict.message or "the server refuses the key")
-            elif cause := self._breakers.hear(verdict):
-                self._stop.now(cause)
             if turn.doubt is not None:
                 return None
             if verdict.meaning is not Meaning.UNREACHED:
@@ -356,15 +359,20 @@ class Delivery:
         self._record(turn, self._outcome(turn, verdict))
 
     def _count(self, verdict: Verdict, began: float) -> None:
-        """Count what proved nothing; running, only what was begun since the server last answered properly.
+        """Count what proved nothing, and stop where going on would only do harm.
 
-        Attempts that hang are the last to end, long after others were answered: that says nothing of the server now.
+        Attempts that hang are the last to end, long after others were answered properly: that says nothing of the
+        server now.
         """
+        is_late = verdict.meaning is Meaning.AMBIGUOUS and began < self._answered_at
         if verdict.meaning is not Meaning.AMBIGUOUS:
             self._running, self._answered_at = 0, time.monotonic()
-            return
-        self.doubted += 1
-        self._running += began >= self._answered_at
+        else:
+            self.doubted += 1
+            self._running += not is_late
+        cause = self._breakers.hear(verdict, is_late=is_late)
+        if cause is not None:
+            self._stop.now(cause)
 
     def _is_in_doubt(self, turn: _Turn, verdict: Verdict) -> bool:
         """Tell what is to be settled: no proof, or a duplicate that an earlier attempt in doubt may have made."""

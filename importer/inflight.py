@@ -19,17 +19,19 @@ _AGAIN = 60.0
 
 
 #: Leads that are made ready beside those in flight, as a share of the places: their intents are durable by the time that
-#: a place is free, so that neither the disk nor this machine leaves it empty.
+#: a place is free, so that neither the disk nor this machine leaves it empty. A crash leaves them in doubt as well, so
+#: none are made ready where no doubt can be settled.
 _AHEAD = 0.5
 
 
 class InFlight:
     """The places of one run. Tell `waited` and `answered`; `places` says how many requests may be in flight.
 
-    `places` stays as it is where it was set (`asked`).
+    `places` stays as it is where it was set (`asked`). Unless `is_ahead`, no lead is made ready before there is a place.
     """
 
-    def __init__(self, asked: int | None, *, now: float) -> None:
+    def __init__(self, asked: int | None, *, now: float, is_ahead: bool = True) -> None:
+        self.is_ahead = is_ahead
         self.places = _FIRST if asked is None else asked
         self.most = MOST if asked is None else asked
         self._before: float | None = None
@@ -43,7 +45,7 @@ class InFlight:
     @property
     def workers(self) -> int:
         """How many leads may be under way at once: in flight, or ready for a place."""
-        return self.places + int(_AHEAD * self.places)
+        return self.places + (int(_AHEAD * self.places) if self.is_ahead else 0)
 
     def waited(self) -> None:
         """Count a request that could have left but for a free place."""

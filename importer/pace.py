@@ -432,7 +432,7 @@ class _Search:
         A bucket takes more for a while after each pause; what it refills is the least it can be.
         """
         if self._in_vain and self._sent.count(self._refused_at, sent) >= _ENOUGH:
-            lower = self.rate * (1 - _UNDER * 2 ** (self._in_vain - 1))
+            lower: float = self.rate * (1 - _UNDER * 2.0 ** (self._in_vain - 1))
             return max(min(lower, told), self._refilled(sent, saved=self._length))
         known = self._safe if self._growth < _FAST and self._safe else self.rate
         return max((1 - _UNDER) * min(told, known), 0.4 * self.rate)

@@ -324,6 +324,7 @@ class _Session:
         delivery = self.config.delivery
         return Settings(
             concurrency=self.concurrency,
+            is_ahead=bool(self.offers_lookup) or not self.config.allow_duplicate,
             timeout=delivery.timeout,
             settle_window=delivery.settle_window,
             grace=delivery.stop_after.grace,
