@@ -120,7 +120,7 @@ def _slices(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
     while True:
         end = begin + _SLICE
         if end < people.height:
-            end = int(people["index"].search_sorted(people["index"][end]))
+            end = int(people["index"].search_sorted(people["index"][end - 1], side="right"))
         yield people.slice(begin, end - begin)
         begin = end
         if begin >= people.height:
