@@ -148,7 +148,7 @@ def settle(
 ) -> None:
     """Look up every lead of a run whose outcome is unknown.
 
-    What is found is created (or somebody else's: duplicate), what is surely not there is failed and sent by retry or
+    At the address that the run sent to. What is found is created (or somebody else's: duplicate), what is surely not there is failed and sent by retry or
     the next run; the result file is written again. Nothing is sent.
 
     \b
@@ -189,7 +189,7 @@ def undo(
 ) -> None:
     """Delete the leads that a run created and that nobody has touched since.
 
-    Only while a lead's status is still "created" and what is stored is what was sent; what is kept is listed with the
+    At the address that the run sent to. Only while a lead's status is still "created" and what is stored is what was sent; what is kept is listed with the
     reason (status 1). Asks first at a terminal. Cut off, it goes on where it was.
 
     \b
@@ -205,7 +205,9 @@ def undo(
         ask = screen(progress=False, as_json=False).ask
 
         def confirm(leads: int) -> bool:
-            question = f"Delete up to {leads:,} leads of run {found.run_id}? That is final."
+            files = ", ".join(one.path.name for one in opened.inputs(found.run_id))
+            question = f"Delete up to {leads:,} leads that run {found.run_id} created from {files}? That is final."
+            _say(f"Run {found.run_id}: {leads:,} leads from {files}, at {found.service.partition('#')[0]}.")
             return yes or ask(question) is not False
 
         terms = Terms.of(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)))

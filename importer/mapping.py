@@ -4,6 +4,7 @@ Every rule works on whole columns. What a row lacks or has wrong becomes a line 
 problems together; the row itself stays.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Mapped:
     """What the summary has to say about how columns were read."""
     mendings: tuple[Mending, ...] = ()
     """What was restored before."""
+    phone_seconds: float = 0.0
+    """How long the phones took, beside the rest."""
 
     @classmethod
     def nothing(cls) -> "Mapped":
@@ -137,10 +140,10 @@ class _Mapper:
         contacts = config.secondary_contacts
         # Phones take mostly Python's time, variables polars': side by side they use two cores.
         with ThreadPoolExecutor(1) as aside:
-            judged = aside.submit(self._phone, config.phone.columns, config.phone.region, slot=0)
+            judged = aside.submit(self._timed_phone, config.phone.columns, config.phone.region)
             campaign, campaign_problems = self._campaign()
             variables, own_problems = self._variables(config.variables, slot=0)
-            phone, phone_column, phone_problems = judged.result()
+            (phone, phone_column, phone_problems), phone_seconds = judged.result()
         shared = [*self.problems, *phone_problems, *campaign_problems, *self._damaged_keys()]
         shared += [note for _, note in self.restored]
         as_contact, contact_problems = variables, own_problems
@@ -170,6 +173,7 @@ class _Mapper:
             phone_columns=tuple(self._header(name) for name in config.phone.columns),
             field_columns=self._field_columns(),
             notes=tuple(dict.fromkeys(self.notes)),
+            phone_seconds=phone_seconds,
             mendings=(*self.mended.mendings, *(mending for mending, _ in self.restored)),
         )
 
@@ -226,6 +230,12 @@ class _Mapper:
         return matches
 
     # Phone and campaign.
+
+    def _timed_phone(
+        self, columns: Iterable[str], region: "str | RegionColumn | None"
+    ) -> tuple[tuple[pl.Series, pl.Series, list[pl.DataFrame]], float]:
+        began = time.monotonic()
+        return self._phone(columns, region, slot=0), time.monotonic() - began
 
     def _phone(
         self, columns: Iterable[str], region: "str | RegionColumn | None", *, slot: int

@@ -13,6 +13,7 @@ from importer.ledger import Ledger, Run
 _ENDS = {
     ExitStatus.OK: "all done",
     ExitStatus.SOME_ROWS_ARE_NOT: "finished, some rows are not done",
+    ExitStatus.REFUSED: "refused, nothing was sent",
     ExitStatus.STOPPED: "stopped early",
     ExitStatus.SOME_UNKNOWN: "finished, some outcomes are unknown",
     ExitStatus.INTERRUPTED: "stopped by Ctrl-C",
@@ -46,7 +47,7 @@ def tell_history(ledger: Ledger, *, limit: int, as_json: bool) -> str:
     for run in runs:
         inputs = ", ".join(one.path.name for one in ledger.inputs(run.run_id))
         status = "cut" if run.exit_status is None else str(run.exit_status)
-        counts = _counts(run.counts) or "cut off before its end; run it again to go on"
+        counts = _counts(run.counts) or _without_rows(run)
         lines.append(f"{run.run_id:<26} {_when(run.started_at):<16} {run.command:<7} {status:>4}  {inputs}: {counts}")
     return "\n".join(lines)
 
@@ -100,6 +101,12 @@ def _texts(value: Any) -> Iterable[str]:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in counts.items())
+
+
+def _without_rows(run: Run) -> str:
+    if run.exit_status is None:
+        return "cut off before its end; run it again to go on"
+    return _ENDS.get(ExitStatus(run.exit_status), "no rows") if run.exit_status else "no rows"
 
 
 def _when(stamp: str | None) -> str:

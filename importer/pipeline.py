@@ -3,6 +3,7 @@
 `run` is the story of a command from its inputs to its result files. What a person sees and says goes through `Screen`.
 """
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -111,7 +112,10 @@ class Summary:
     cause: str | None
     """Why the run ended early."""
     seconds: dict[str, float]
-    retry: bool
+    retry: str | None
+    """The command that sends what is not done, when that is put right."""
+    before: int
+    """Of a retry's rows those that an earlier run created."""
     exit_status: ExitStatus
 
 
@@ -248,7 +252,6 @@ def _wrong_command(request: Request, table: Table) -> list[str]:
 
 def _understand(request: Request, screen: Screen, tables: Sequence[Table], seconds: dict[str, float]) -> _Inputs:
     """Map and group every table, and see that each result has a place to go to."""
-    began = time.monotonic()
     config = _config(request, [results.split(table)[0] for table in tables])
     region = config.phone.region if isinstance(config.phone.region, str) else None
     suppressed = suppression_list(config.suppress, region)
@@ -257,15 +260,18 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
         user, previous = results.split(table)
         if user.columns:
             configs.check_columns(config, user.columns, str(table.path))
-        works.append(_work(user, previous, config, suppressed, request.include))
+        works.append(_work(user, previous, config, suppressed, request.include, seconds))
         for note in works[-1].mapped.notes:
             screen.say(f"{table.path.name}: {note}")
         if works[-1].grouped.empty_keys:
-            screen.say(
-                f"{table.path.name}: {works[-1].grouped.empty_keys} rows have an empty group key; each is a lead of its own."
+            count = works[-1].grouped.empty_keys
+            rows = (
+                "1 row has an empty group key; it is a lead"
+                if count == 1
+                else f"{count:,} rows have an empty group key; each is a lead"
             )
+            screen.say(f"{table.path.name}: {rows} of its own.")
     targets = _targets(request, config, tables)
-    seconds["mapping and grouping"] = time.monotonic() - began
     return _Inputs(config, works, targets, seconds)
 
 
@@ -305,12 +311,20 @@ def _region(text: str) -> str:
 
 
 def _work(
-    table: Table, previous: pl.DataFrame | None, config: Config, suppressed: dict[str, str], include: frozenset[str]
+    table: Table,
+    previous: pl.DataFrame | None,
+    config: Config,
+    suppressed: dict[str, str],
+    include: frozenset[str],
+    seconds: dict[str, float],
 ) -> Work:
     if not table.columns:
         return Work(table, Mapped.nothing(), Grouped.nothing(), previous)
+    began = time.monotonic()
     mended = mend(table, config)
     mapped = map_rows(mended, config)
+    _add(seconds, "phones", mapped.phone_seconds)
+    _add(seconds, "mapping", max(time.monotonic() - began - mapped.phone_seconds, 0.0))
     # As far as a number format shows what the number has not, the result shows it too.
     table = replace(table, cells=mended.shown)
     rows = table.places["row"]
@@ -322,9 +336,15 @@ def _work(
         original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
         # Rows that people added come after the original ones, in their own order.
         order = original.zip_with(original.is_not_null(), rows.cast(pl.Int64) + (original.max() or 0))
+    began = time.monotonic()
     grouped = group_people(mapped, config, rows=rows, order=order, suppressed=suppressed)
+    _add(seconds, "grouping", time.monotonic() - began)
     # Its people are in `grouped` now, and need not be held twice.
     return Work(table, replace(mapped, people=mapped.people.clear()), grouped, previous)
+
+
+def _add(seconds: dict[str, float], stage: str, more: float) -> None:
+    seconds[stage] = seconds.get(stage, 0.0) + more
 
 
 def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:
@@ -389,11 +409,29 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             written=tuple(written),
             cause=sent.cause,
             seconds=dict(seconds),
-            retry=results.retriable(frames),
+            retry=_retry_command(request, written) if results.retriable(frames) else None,
+            before=_done_before(frames, run_id) if request.command == "retry" else 0,
             exit_status=status,
         )
     )
     return status
+
+
+def _retry_command(request: Request, written: Sequence[Path]) -> str:
+    said = [
+        ("-c", request.config),
+        ("--campaign", request.campaign),
+        ("--region", request.region),
+        ("--base-url", request.base_url),
+        ("--ledger", request.ledger),
+    ]
+    options = [word for option, value in said if value is not None for word in (option, str(value))]
+    return shlex.join(["lead-importer", "retry", *map(str, written), *options])
+
+
+def _done_before(frames: Sequence[pl.DataFrame], run_id: str) -> int:
+    created = pl.col("import_status") == "created"
+    return sum(frame.filter(created & (pl.col("import_run_id") != run_id)).height for frame in frames)
 
 
 def _mended(works: Sequence[Work]) -> list[tuple[str, str, int]]:

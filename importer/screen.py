@@ -41,6 +41,12 @@ _MEANINGS = {
 }
 
 
+def _meaning(status: Status, summary: "Summary") -> str:
+    if status is not Status.CREATED or not summary.before:
+        return _MEANINGS[status]
+    return f"{summary.counts[status] - summary.before:,} now, {summary.before:,} by earlier runs"
+
+
 def mask(text: str) -> str:
     """Hide phones but for their last two digits, and e-mails but for their first letter."""
     text = _EMAIL.sub(lambda found: f"{found[0][0]}…@…", text)
@@ -167,9 +173,9 @@ class _TextScreen(_Screen):
         if summary.cause:
             lines.append(f"Stopped early: {mask(summary.cause)}")
         rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
-        lines.append(f"{rows} read:")
+        lines.append(f"{rows} read:" if summary.rows else f"{rows} read.")
         lines += [
-            f"  {summary.counts[status]:>9,}  {status.value:<17} {_MEANINGS[status]}"
+            f"  {summary.counts[status]:>9,}  {status.value:<17} {_meaning(status, summary)}"
             for status in Status
             if summary.counts.get(status)
         ]
@@ -187,9 +193,7 @@ class _TextScreen(_Screen):
         for path in summary.written:
             print(path)
         if summary.retry and summary.command != "check" and not summary.run_id.startswith("sandbox-"):
-            print(
-                f"When the rows are put right: lead-importer retry {summary.written[0]}", file=self._stream, flush=True
-            )
+            print(f"When the rows are put right: {summary.retry}", file=self._stream, flush=True)
 
 
 class _JsonScreen(_Screen):

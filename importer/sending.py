@@ -110,7 +110,8 @@ def send(request: "Request", config: Config, works: Sequence[Work], run_id: str,
     session = _Session(request, config, works, run_id, screen)
     try:
         return session.run()
-    except BaseException:
+    except BaseException as error:
+        session.note_refusal(error)
         session.held_open.close()
         raise
 
@@ -142,6 +143,7 @@ class _Session:
         self.offers_lookup: bool | None = None
         self.guarantee: str | None = None
         self.deadline: datetime | None = None
+        self.ledger: Ledger | None = None
 
     def run(self) -> Sent:
         limits = limits_of(self.request.rate, self.config.delivery)
@@ -157,7 +159,7 @@ class _Session:
         self.held_open.enter_context(
             sole_sender(base, key, run_id=self.run_id, wait=self.request.wait, announce=self.screen.say)
         )
-        ledger = self.held_open.enter_context(Ledger(where))
+        ledger = self.ledger = self.held_open.enter_context(Ledger(where))
         return anyio.run(self._online, base, key, ledger, limits, backend_options={"use_uvloop": _has_uvloop()})
 
     def _sandbox(self) -> tuple[str, str, Path]:
@@ -169,6 +171,15 @@ class _Session:
             f"Rehearsing against a sandbox at {box.url}: nobody is called, and its lead IDs exist nowhere else."
         )
         return normalise_address(box.url), "sandbox", Path(folder) / "ledger.sqlite3"
+
+    def note_refusal(self, error: BaseException) -> None:
+        """Note of a run that was begun and refused before its first lead how it ended: it is no crash."""
+        if self.ledger is None or not isinstance(error, LeadImporterError) or self.outcomes:
+            return
+        with suppress(LeadImporterError):
+            self.ledger.end_run(
+                self.run_id, exit_status=int(error.exit_status), counts={}, guarantee=None, cause=str(error)
+            )
 
     async def _online(self, base: str, key: str, ledger: Ledger, limits: tuple[Limit, ...] | None) -> Sent:
         delivery = self.config.delivery

@@ -431,3 +431,24 @@ def test_a_days_limit_counts_what_earlier_runs_sent(desk: Desk, sandbox: Sandbox
     running.send_signal(signal.SIGINT)
     assert running.wait(30) == 130
     running.communicate()
+
+
+def test_the_command_that_sends_the_rest_is_one_to_copy(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", people(100) + "Bea,X,12,bea@example.com\n")
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    hint = re.search(r"lead-importer (retry .*)", ended.err)
+    assert hint
+    again = desk.run(*hint[1].split())
+    assert again.status == 1, again.err
+    assert "0 now, 1 by earlier runs" in again.err
+    assert memory(sandbox)["posts"] == 1
+
+
+def test_a_run_that_was_refused_is_no_crash_in_the_history(desk: Desk) -> None:
+    desk.write("a.csv", people(100))
+    desk.write("c.yaml", CONFIG.replace("7", "99", 1))
+    assert desk.run("run", "a.csv", "-c", "c.yaml").status == 2
+    told = desk.run("history").out
+    assert "refused, nothing was sent" in told
+    assert "cut off" not in told
