@@ -2,6 +2,7 @@
 # make test    set up and check everything
 # make chaos   kill imports of 2,000 leads 25 times while the server breaks, four ways; SEED=n repeats one
 # make head-to-head    the same faults for this importer and for scripts that people write themselves
+# make bench   what benchmarks/README.md shows
 # make lock    compile the pinned requirements anew from pyproject.toml
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PEERS ?= .venv-bench
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: demo test chaos head-to-head lint types lock clean
+.PHONY: demo test chaos head-to-head bench lint types lock clean
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -40,6 +41,16 @@ types: $(VENV)/.dev
 
 test: lint types
 	$(BIN)/pytest
+
+# Each prints a table; benchmarks/README.md keeps the last ones. throughput, start and memory set up their peers.
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/pacing.py
+	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/phones.py
+	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/memory.py
 
 chaos: $(VENV)/.dev
 	$(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED))

@@ -202,3 +202,7 @@ def test_no_address_of_a_package_index_is_in_the_requirements() -> None:
         assert "--hash=sha256:" in text
         assert "://" not in text
         assert "index" not in text
+
+
+def test_the_readme_has_no_placeholder() -> None:
+    assert "<!--" not in (ROOT / "README.md").read_text(encoding="utf-8")
