@@ -5,8 +5,9 @@ The story of one row, in order:
     cli         takes the command, with `options`; `screen` is what people see of it
     pipeline    joins the stages below: the first file to read
     config      says what the columns mean; `config_problems` says what is wrong with it
-    read        turns a file into text cells: `read_text`, `read_workbook` (with `sheet_xml` for
-                what only its XML tells), and `headers` for their column names
+    read        turns a file into text cells: `unpack` opens compressed ones; `read_text` (with `encodings`),
+                `read_workbook` (with `sheet_xml` and `sheet_records` for what its parts tell beside the texts),
+                `read_markup` and `read_parquet`; `sheets` finds the table on them, `headers` its column names
     cells       restores what spreadsheets have damaged, where `number_formats` or `wrong_encoding` prove what it was,
                 and refuses the rest
     mapping     finds phone, campaign and variables in the cells, with `phones` (and `phone_patterns`, its fast path),

@@ -4,6 +4,7 @@ Attributes are named as the keys of the file (contract, "The config"). Short for
 `phone: Phone` is `Phone(columns=("Phone",))`.
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -178,6 +179,26 @@ def _sheet(value: object) -> str | int:
             raise WrongValueError('a sheet\'s number from 1, its name, or "*" for all')
         return number
     return str(value)
+
+
+def _encoding(value: object) -> str:
+    """Return Python's name of an encoding, from any that it goes by (`ansi` is Western Europe's)."""
+    text = str(value).strip().lower()
+    name = {"ansi": "cp1252", "mac": "mac-roman", "macroman": "mac-roman", "unicode": "utf-16"}.get(text, text)
+    try:
+        "".encode(name)  # what is no encoding of texts, such as zlib or rot13, falls here
+        found = codecs.lookup(name).name
+    except (LookupError, UnicodeError, ValueError):
+        raise WrongValueError("an encoding, such as utf-8, utf-16, windows-1252, windows-1250 or mac-roman") from None
+    return found
+
+
+def _delimiter(value: object) -> str:
+    text = value.value if isinstance(value, Scalar) else value
+    text = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}.get(str(text).lower(), text)
+    if not isinstance(text, str) or len(text) != 1 or text in '"\r\n\0\ufeff' or text.isalnum():
+        raise WrongValueError("one sign, such as , or ; or |, or the word tab")
+    return text
 
 
 def _base_url(value: object) -> str:
@@ -364,7 +385,7 @@ class Api(Settings):
 
 
 class Source(Settings):
-    """Where the rows stand in a file, and which cells are empty."""
+    """Where the rows stand in a file, how it is written, and which cells are empty."""
 
     example = "{sheet: Leads}"
     sheet: (
@@ -382,6 +403,19 @@ class Source(Settings):
         default=(),
         description="Cells that stand for an empty one, in any case. Default: none, every text is sent as it stands.",
         examples=[["NULL", "n/a", "-", "#N/A"]],
+    )
+    hidden: Literal["keep", "skip"] = Field(
+        default="keep", description="Hidden rows, columns and sheets of a workbook: imported and counted, or left out."
+    )
+    encoding: Annotated[str, BeforeValidator(_encoding)] | None = Field(
+        default=None,
+        description="How letters are stored in a text file. Default: found.",
+        examples=["utf-8", "windows-1252", "windows-1250", "mac-roman"],
+    )
+    delimiter: Annotated[str, BeforeValidator(_delimiter)] | None = Field(
+        default=None,
+        description="What parts the cells of a text file: one sign, or tab. Default: found.",
+        examples=[",", ";", "|", "tab"],
     )
 
 
@@ -676,7 +710,8 @@ class Config(Settings):
     example = "phone: {column: Phone}"
     api: Api = Field(default=Api(), description="The service and where its key is found.")
     source: Source = Field(
-        default=Source(), description="The sheet, its header row, and what stands for an empty cell."
+        default=Source(),
+        description="The sheet, its header row, how a text file is written, and what stands for an empty cell.",
     )
     campaign_id: Campaign | None = Field(
         default=None,

@@ -25,9 +25,9 @@ from importer.ledger import SANDBOX_RUN, Ledger, Run, new_run_id
 from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows
 from importer.plan import Work
-from importer.read import Source, expand, read
+from importer.read import expand, read
 from importer.receipt import Facts, move_along, sha256_of, write_receipt
-from importer.records import RESULT_COLUMNS, Outcome, Status, Table
+from importer.records import RESULT_COLUMNS, Outcome, Source, Status, Table
 from importer.replay import replay
 from importer.sending import Sent, rehearse, send
 from importer.suppress import suppression_list
@@ -204,7 +204,7 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
     for note in notes:
         screen.say(note)
     config = None if request.config is None else configs.load(request.config)
-    source = Source() if config is None else Source(config.source.sheet, config.source.header_row)
+    source = Source() if config is None else _source(config)
     tables: list[Table] = []
     problems: list[str] = []
     for path in paths:
@@ -223,6 +223,11 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
         if not table.cells.height:
             screen.say(f"Warning: {table.path.name} has no data rows.")
     return tables, {"reading": time.monotonic() - began}
+
+
+def _source(config: Config) -> Source:
+    found = config.source
+    return Source(found.sheet, found.header_row, found.hidden, found.encoding, found.delimiter)
 
 
 def _wrong_command(request: Request, table: Table) -> list[str]:

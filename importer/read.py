@@ -12,28 +12,33 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from importer.errors import Refused
 from importer.headers import is_result_header
-from importer.read_text import peek_text, read_text
+from importer.read_markup import read_html, read_xml
+from importer.read_parquet import read_parquet
+from importer.read_text import MAX_CELL, peek_text, read_text
 from importer.read_workbook import peek_workbook, read_workbook
-from importer.records import Table
-
-_ADVICE = "Open it in Excel, save it as .xlsx, and run this again."
+from importer.records import Source, Table
+from importer.sheet_records import locked
+from importer.unpack import STDIN, load, unpack, unpacked_name
 
 #: How content begins that is no table, and what to say then.
 _OTHERS = {
-    b"\x1f\x8b": "it is compressed (gzip). Unpack it, and name the file inside",
-    b"BZh": "it is compressed (bzip2). Unpack it, and name the file inside",
-    b"\xfd7zXZ\x00": "it is compressed (xz). Unpack it, and name the file inside",
-    b"\x28\xb5\x2f\xfd": "it is compressed (zstd). Unpack it, and name the file inside",
-    b"PAR1": "it is a Parquet file. Export it as CSV",
     b"%PDF": "it is a PDF. Export the list as CSV or .xlsx",
     b"{\\rtf": "it is a text document (RTF). Export the list as CSV or .xlsx",
+    b"\x89PNG": "it is a picture. Export the list as CSV or .xlsx",
+    b"\xff\xd8\xff": "it is a picture. Export the list as CSV or .xlsx",
+    b"7z\xbc\xaf\x27\x1c": "it is an archive (7z). Unpack it, and name the file inside",
+    b"Rar!": "it is an archive (RAR). Unpack it, and name the file inside",
+    b"SQLite format 3": "it is a database (SQLite). Export the list as CSV or .xlsx",
 }
+
+#: What a list that is piped in is called; its result is `stdin.results.csv` in the current folder.
+STDIN_NAME = Path("stdin")
 
 #: A result of ours by its name: the stem of its input, what it is, and for older results the run.
 _RESULT_NAME = re.compile(r"(?P<stem>.+?)\.(?:results|check)(?:\.[\w-]+)?\.\w+")
@@ -42,32 +47,10 @@ _RESULT_NAME = re.compile(r"(?P<stem>.+?)\.(?:results|check)(?:\.[\w-]+)?\.\w+")
 _LOCKS = ("~$", ".~lock.")
 
 
-class SourceLike(Protocol):
-    """Where in a file the table is; the config's `source` block has the same attributes."""
-
-    @property
-    def sheet(self) -> str | int | None:
-        """Name, number from 1, or "*" for all; None: the only sheet with data."""
-
-    @property
-    def header_row(self) -> int | None:
-        """The header's row, from 1; None: found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where in a file the table is (contract, `source`); None: found."""
-
-    sheet: str | int | None = None
-    header_row: int | None = None
-
-
 class Reader(Protocol):
     """Reads one kind of content."""
 
-    def __call__(
-        self, path: Path, content: bytes, *, kind: str, sheet: str | int | None, header_row: int | None, sha256: str
-    ) -> Table:
+    def __call__(self, path: Path, content: bytes, *, kind: str, source: Source, sha256: str) -> Table:
         """Return the table; raises `Refused` where the file can't be read as a whole."""
 
 
@@ -78,25 +61,51 @@ READERS: dict[str, Reader] = {
     "xlsb": read_workbook,
     "xls": read_workbook,
     "ods": read_workbook,
+    "html": read_html,
+    "xml": read_xml,
+    "parquet": read_parquet,
 }
 
 
-def read(path: Path, source: SourceLike) -> Table:
-    """Read one input. A row that can't be trusted is a problem of the table.
+def read(path: Path, source: Source) -> Table:
+    """Read one input, compressed or not, or what is piped in (`unpack.STDIN`).
 
-    Raises `Refused` where the file can't be read as a whole. A result file of ours is read from its own header row,
-    whatever `source` says.
+    A row that can't be trusted is a problem of the table. Raises `Refused` where the file can't be read as a whole. A result file of ours is read from its own header row,
+    whatever `source` says. `Table.sha256` is that of the file as it stands, packed.
     """
-    content = _bytes(path)
+    packed = _bytes(path)
+    path = STDIN_NAME if path == STDIN else path
+    sha256 = hashlib.sha256(packed).hexdigest()
+    content, note = unpack(path, packed)
+    del packed
     kind = _kind(path, content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    table = READERS[kind](path, content, kind=kind, sheet=source.sheet, header_row=source.header_row, sha256=sha256)
+    try:
+        table = READERS[kind](path, content, kind=kind, source=source, sha256=sha256)
+    except MemoryError as error:
+        raise Refused(
+            f"{path}: the list is larger than the memory that is free. Split it into several files, and run them one "
+            "after another."
+        ) from error
+    _refuse_long_cells(table)
+    return replace(table, notes=(*([note] if note else []), *table.notes, *_unnamed(table)))
+
+
+def _unnamed(table: Table) -> list[str]:
     unnamed = [name for name, header in zip(table.columns, table.headers, strict=True) if not header.strip()]
     filled = [name for name in unnamed if table.cells.get_column(name).null_count() < table.cells.height]
-    if filled:
-        note = f"columns without a header are called after their letter: {', '.join(map(repr, filled))}"
-        return replace(table, notes=(*table.notes, note))
-    return table
+    return [f"columns without a header are called after their letter: {', '.join(map(repr, filled))}"] if filled else []
+
+
+def _refuse_long_cells(table: Table) -> None:
+    """Refuse cells of megabytes: each is a file in a cell, and every stage would carry it along."""
+    for column in table.cells:
+        longest = column.str.len_bytes().max()
+        if isinstance(longest, int) and longest > 4 * MAX_CELL:
+            row = table.places["row"][column.str.len_bytes().arg_max() or 0]
+            raise Refused(
+                f'{table.path}, row {row}, column "{column.name}": the cell holds {longest:,} bytes; Excel holds 32,767 '
+                "characters. Shorten it, or take the row out."
+            )
 
 
 def expand(patterns: Sequence[str], *, keep_results: bool = False) -> tuple[list[Path], list[str]]:
@@ -133,15 +142,18 @@ def expand(patterns: Sequence[str], *, keep_results: bool = False) -> tuple[list
 
 
 def _bytes(path: Path) -> bytes:
+    if path == STDIN:
+        return load(path)
     try:
-        return path.read_bytes()
-    except IsADirectoryError as error:
-        raise Refused(_folder(path)) from error
+        path.stat()
     except FileNotFoundError as error:
         raise Refused(f"{path}: there is no such file. {_near(path)}") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise Refused(f"{path}: it can't be read ({why}). See that it exists and that you may read it.") from error
+    if path.is_dir():
+        raise Refused(_folder(path))
+    return load(path)
 
 
 def _kind(path: Path, content: bytes) -> str:
@@ -149,19 +161,24 @@ def _kind(path: Path, content: bytes) -> str:
         return _zip_kind(path, content)
     if content.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         if "EncryptedPackage".encode("utf-16-le") in content:
-            raise Refused(
-                f"{path}: the workbook is protected with a password. Open it in Excel, take the password off "
-                "(File, Info, Protect Workbook), save it, and run this again."
-            )
+            raise Refused(locked(path))
         return "xls"
+    if content.startswith(b"PAR1"):
+        return "parquet"
     for magic, what in _OTHERS.items():
         if content.startswith(magic):
             raise Refused(f"{path}: {what}, and run this again.")
     start = content[:4000].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<table", b"<meta", b"<head")):
-        raise Refused(f"{path}: this is a web page (HTML), whatever its name says. {_ADVICE}")
-    if start.startswith((b"<?xml", b"<workbook")) and b"urn:schemas-microsoft-com:office" in start:
-        raise Refused(f"{path}: this is an XML spreadsheet of 2003, whatever its name says. {_ADVICE}")
+    if re.match(
+        rb"(<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(!doctype html|html|table|meta|head|body|div|style)\b", start, re.DOTALL
+    ):
+        return "html"
+    if start.startswith((b"<?xml", b"<workbook", b"<ss:workbook", b"<!doctype")):
+        if b"urn:schemas-microsoft-com:office" in start:
+            return "xml"
+        raise Refused(f"{path}: this is XML, but no spreadsheet. Export the list as CSV or .xlsx, and run this again.")
+    if start[:1] in b"{[" and re.match(rb"[\[{]\s*[\[{\"]", start) and b'":' in start:
+        raise Refused(f"{path}: this is JSON. Export the list as CSV or .xlsx, and run this again.")
     return "csv"
 
 
@@ -169,19 +186,24 @@ def _zip_kind(path: Path, content: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = set(archive.namelist())
-            mimetype = archive.read("mimetype") if "mimetype" in names else b""
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, zlib.error) as error:
+            size = archive.getinfo("mimetype").file_size if "mimetype" in names else 0
+            mimetype = archive.read("mimetype") if 0 < size < 200 else b""
+            manifest = archive.getinfo("META-INF/manifest.xml").file_size if "META-INF/manifest.xml" in names else 0
+            locks = 0 < manifest < 1_000_000 and b"encryption-data" in archive.read("META-INF/manifest.xml")
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, zlib.error, EOFError) as error:
         raise Refused(
             f"{path}: the workbook is damaged ({error}). Export it again, or let Excel repair it, and run this again."
         ) from error
     if b"opendocument.spreadsheet" in mimetype:
+        if locks:
+            raise Refused(locked(path))
         return "ods"
     for kind, part in (("xlsx", "xl/workbook.xml"), ("xlsb", "xl/workbook.bin")):
         if part in names:
             return kind
     raise Refused(
-        f"{path}: this is a zip archive, but not a workbook. Right are .xlsx, .xlsm, .xls, .ods and text files: "
-        "unpack it, and name the file inside."
+        f"{path}: this is an office document, but no workbook that can be read. Right are .xlsx, .xlsm, .xlsb, .xls, "
+        ".ods and text files. Export the list as one of these."
     )
 
 
@@ -189,7 +211,10 @@ def _zip_kind(path: Path, content: bytes) -> str:
 
 
 def _matches(pattern: str) -> Iterator[tuple[Path, bool]]:
-    """Yield the files that one argument names, and whether a pattern found them."""
+    """Yield the files that one argument names, and whether a pattern found them; `-` is what is piped in."""
+    if pattern == "-":
+        yield STDIN, False
+        return
     try:
         path = Path(pattern).expanduser() if pattern.startswith("~/") else Path(pattern)
         is_there, is_folder = path.exists(), path.is_dir()
@@ -225,7 +250,7 @@ def _skipped(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bo
 def _input_is_among(path: Path, found: dict[Path, tuple[Path, bool]]) -> bool:
     match = _RESULT_NAME.fullmatch(path.name)
     return match is not None and any(
-        other.stem == match["stem"] and other.parent == path.parent.resolve() for other in found
+        unpacked_name(other).stem == match["stem"] and other.parent == path.parent.resolve() for other in found
     )
 
 
@@ -234,8 +259,11 @@ def _is_result(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             start = file.read(65536)
-        kind = "csv" if not start.startswith((b"PK", b"\xd0\xcf\x11\xe0")) else _kind(path, path.read_bytes())
-        return is_result_header(peek_text(start)) if kind == "csv" else _PEEKS[kind](path, path.read_bytes())
+        if not start.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+            return is_result_header(peek_text(start))
+        content = load(path)
+        peek = _PEEKS.get(_kind(path, content))
+        return peek is not None and peek(path, content)
     except (OSError, Refused):
         return False
 

@@ -4,7 +4,6 @@ There are two ways through a file that come to the same: polars reads what needs
 module, some ten times slower, what holds quotes, lone carriage returns, NUL bytes or rows longer than the header.
 """
 
-import codecs
 import csv
 import io
 import re
@@ -17,9 +16,10 @@ from pathlib import Path
 
 import polars as pl
 
+from importer.encodings import marked_encoding, to_utf8
 from importer.errors import Refused
 from importer.headers import is_result_header, unique_names
-from importer.records import PROBLEMS, Table, no_problems
+from importer.records import PROBLEMS, Source, Table, no_problems
 
 #: Delimiters that are looked for, the commonest first.
 DELIMITERS = ",;\t|"
@@ -31,9 +31,13 @@ CHUNK_ROWS = 20_000
 _SAMPLE_BYTES, _SAMPLE_ROWS = 65_536, 100
 
 #: Characters in a cell. Excel holds 32,767; without a bound an unclosed quote would swallow the file.
-_MAX_CELL = 16 * 1024 * 1024
+MAX_CELL = 1024 * 1024
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
+#: Columns. Excel holds 16,384; a file with more is no list of rows, and each column has its price.
+MAX_COLUMNS = 16_384
+
+
+_FOUND = Source()
 
 
 def read_text(
@@ -41,23 +45,23 @@ def read_text(
     content: bytes,
     *,
     kind: str,
-    sheet: str | int | None = None,
-    header_row: int | None = None,
+    source: Source = _FOUND,
     sha256: str = "",
     chunk_rows: int = CHUNK_ROWS,
     fast: bool = True,
 ) -> Table:
-    """Read a text file; it has no sheets, so `sheet` says nothing here.
+    """Read a text file; it has no sheets and hides nothing, so these parts of `source` say nothing here.
 
     Row numbers count as Excel does: header and blank lines too; a line break inside a cell and a `sep=` line not.
     `fast` false takes the slower way for every file. Raises `Refused` for bytes in no known encoding and for a
-    `header_row` that is not there.
+    header row that is not there.
     """
-    del sheet
-    text = _to_utf8(path, content)
-    utf8, delimiter = _delimiter(text.utf8, header_row)
-    records = _Records(utf8, delimiter)
-    header = _header(path, records, header_row)
+    text = to_utf8(path, content, source.encoding)
+    utf8, delimiter = _delimiter(text.utf8, source)
+    records = _Records(path, utf8, delimiter)
+    header = _header(path, records, source.header_row)
+    if len(header) > MAX_COLUMNS:
+        raise Refused(f"{path}: the header has {len(header):,} cells; right are {MAX_COLUMNS:,} at most, as in Excel.")
     names, notes = unique_names(header)
     records.width = len(header)
     above = records.number
@@ -92,121 +96,16 @@ def read_text(
 
 def peek_text(start: bytes) -> Sequence[str]:
     """Return the cells of the first record that is not blank, of a file that begins with `start`."""
-    encoding = _marked_encoding(start) or "utf-8"
+    encoding = marked_encoding(start) or "utf-8"
     utf8 = start.decode(encoding, errors="replace").removeprefix("\ufeff").encode()
-    utf8, delimiter = _delimiter(utf8, None)
-    return next((record for record in _Records(utf8, delimiter) if _is_filled(record)), [])
-
-
-# Encoding: strict, never with replacement characters.
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    utf8: bytes
-    """Without a byte order mark."""
-    encoding: str
-    notes: tuple[str, ...] = ()
-
-
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-
-
-def _to_utf8(path: Path, content: bytes) -> _Text:
-    encoding = _marked_encoding(content)
-    if encoding is None:
-        return _Text(content, "utf-8") if _is_utf8(content) else _windows(path, content)
-    if encoding == "utf-8-sig" and _is_utf8(content):
-        return _Text(content.removeprefix(codecs.BOM_UTF8), encoding)
-    try:
-        return _Text(content.decode(encoding.removesuffix("-sig")).removeprefix("\ufeff").encode(), encoding)
-    except UnicodeError as error:
-        start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        where = f"{path}, line {_line(content, start, encoding)}, byte {start + 1}"
-        name = encoding.removesuffix("-sig").upper()
-        raise Refused(
-            f"{where}: the file begins like {name}, but this is not {name}. "
-            "Save it as CSV UTF-8 (or export it again), and run this again."
-        ) from error
-
-
-def _marked_encoding(content: bytes) -> str | None:
-    """Return the encoding that a byte order mark tells, or UTF-16 by its pattern of zero bytes; else None."""
-    for mark, encoding in _MARKS.items():
-        if content.startswith(mark):
-            return encoding
-    start = content[:400]
-    if len(start) < 4 or len(start) % 2:
-        return None
-    high, low = start[1::2].count(0) * 2 / len(start), start[::2].count(0) * 2 / len(start)
-    if high > 0.6 and low < 0.1:
-        return "utf-16-le"
-    if low > 0.6 and high < 0.1:
-        return "utf-16-be"
-    return None
-
-
-def _is_utf8(content: bytes) -> bool:
-    """Check in pieces, so that no second copy of a large file is made."""
-    if content.isascii():
-        return True
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    view = memoryview(content)
-    try:
-        for start in range(0, len(view), 1 << 20):
-            decoder.decode(view[start : start + (1 << 20)])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _windows(path: Path, content: bytes) -> _Text:
-    """Read as Windows-1252 what is not UTF-8, unless it is UTF-8 with a damaged spot: then names would come out wrong."""
-    lenient = content.decode("utf-8", errors="replace")
-    broken = lenient.count("\ufffd")
-    sound = sum(1 for _ in re.finditer(r"[^\x00-\x7f\ufffd]", lenient))
-    first = _first_broken_byte(content)
-    where = f"{path}, line {_line(content, first, 'latin-1')}, byte {first + 1}"
-    if sound > broken:
-        raise Refused(
-            f"{where}: the file is UTF-8, but {content[first : first + 1]!r} here is not. "
-            "Part of it was saved otherwise or cut off: export it again, and run this again."
-        )
-    try:
-        text = content.decode("cp1252")
-    except UnicodeDecodeError as error:
-        where = f"{path}, line {_line(content, error.start, 'latin-1')}, byte {error.start + 1}"
-        raise Refused(
-            f"{where}: {content[error.start : error.start + 1]!r} stands for no letter in Windows-1252, and the file "
-            "is not UTF-8 either. Save it as CSV UTF-8, and run this again."
-        ) from error
-    note = "the text is not UTF-8, so it was read as Windows-1252. If names look wrong, save the file as CSV UTF-8"
-    return _Text(text.encode(), "windows-1252", (note,))
-
-
-def _first_broken_byte(content: bytes) -> int:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
-
-
-def _line(content: bytes, offset: int, encoding: str) -> int:
-    return len(_LINE_END.findall(content[:offset].decode(encoding, errors="replace"))) + 1
+    utf8, delimiter = _delimiter(utf8, _FOUND)
+    return next((record for record in _Records(Path(), utf8, delimiter) if _is_filled(record)), [])
 
 
 # Delimiter.
 
 
-def _delimiter(utf8: bytes, header_row: int | None) -> tuple[bytes, str]:
+def _delimiter(utf8: bytes, source: Source) -> tuple[bytes, str]:
     """Return the text without a `sep=` line, and its delimiter.
 
     It is the one that parts the header and gives the most of the first rows the header's number of cells; at a draw,
@@ -214,11 +113,13 @@ def _delimiter(utf8: bytes, header_row: int | None) -> tuple[bytes, str]:
     """
     declared = re.match(rb'"?sep=([^\r\n"\'])"?[,;\t|]*(?:\r\n|\r|\n|$)', utf8, re.IGNORECASE)
     if declared:
-        return utf8[declared.end() :], declared[1].decode("latin-1")
+        return utf8[declared.end() :], source.delimiter or declared[1].decode("latin-1")
+    if source.delimiter:
+        return utf8, source.delimiter
     sample = utf8[:_SAMPLE_BYTES]
     if len(utf8) > _SAMPLE_BYTES:  # the last line is cut
         sample = sample[: max(sample.rfind(b"\n"), sample.rfind(b"\r")) + 1] or sample
-    scores = {delimiter: _evenness(sample, delimiter, header_row) for delimiter in DELIMITERS}
+    scores = {delimiter: _evenness(sample, delimiter, source.header_row) for delimiter in DELIMITERS}
     best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
     if scores[best] > (0, 0):
         return utf8, best
@@ -228,7 +129,7 @@ def _delimiter(utf8: bytes, header_row: int | None) -> tuple[bytes, str]:
 def _evenness(sample: bytes, delimiter: str, header_row: int | None) -> tuple[float, int]:
     """Return which share of the rows is as wide as the header, and that width; zeros where it has one cell."""
     first = (header_row or 1) - 1
-    rows = list(islice(_Records(sample, delimiter), first + _SAMPLE_ROWS))
+    rows = list(islice(_Records(Path(), sample, delimiter), first + _SAMPLE_ROWS))
     if any(map(is_result_header, rows[:1])):
         return 2, len(rows[0])  # more than any share
     rows = rows[first:]
@@ -250,7 +151,8 @@ class _Records:
     as broken too: it is how an unclosed quote looks that the next quote in the file happens to close.
     """
 
-    def __init__(self, utf8: bytes, delimiter: str) -> None:
+    def __init__(self, path: Path, utf8: bytes, delimiter: str) -> None:
+        self._path = path
         self._lines = io.TextIOWrapper(io.BytesIO(utf8), encoding="utf-8", errors="replace", newline="")
         self._delimiter = delimiter
         self._again: deque[str] = deque()
@@ -265,7 +167,7 @@ class _Records:
         return self._records
 
     def _parse(self) -> Iterator[list[str]]:
-        csv.field_size_limit(_MAX_CELL)
+        csv.field_size_limit(MAX_CELL)
         taken = self._taken
         while True:
             try:
@@ -303,7 +205,13 @@ class _Records:
             f"line {self._line} of the file has a quote that is not closed, or closed in the middle of a cell. "
             "Put the quotes of this line right, or take them out."
         )
-        return next(csv.reader([first], delimiter=self._delimiter, quoting=csv.QUOTE_NONE), [])
+        try:
+            return next(csv.reader([first], delimiter=self._delimiter, quoting=csv.QUOTE_NONE), [])
+        except csv.Error as error:
+            raise Refused(
+                f"{self._path}, line {self._line}: a cell holds more than {MAX_CELL:,} characters; Excel holds 32,767. "
+                "Is this a list? Export it again."
+            ) from error
 
 
 def _is_filled(record: Sequence[str]) -> bool:

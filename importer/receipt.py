@@ -14,7 +14,8 @@ import polars as pl
 
 from importer.errors import Refused
 from importer.ledger import SANDBOX_RUN, Ledger, Run
-from importer.read import Source, read
+from importer.read import read
+from importer.records import Source
 
 _VERSION = 1
 _ENDING = ".receipt.json"

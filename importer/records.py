@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -65,6 +65,22 @@ PROBLEMS: dict[str, Any] = {
 def no_problems() -> pl.DataFrame:
     """Return an empty frame of the `PROBLEMS` schema."""
     return pl.DataFrame(schema=PROBLEMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where in a file the table is, and how it is written (contract, `source`); None: found."""
+
+    sheet: str | int | None = None
+    """Name, number from 1, or "*" for all; None: the only sheet with data."""
+    header_row: int | None = None
+    """From 1."""
+    hidden: Literal["keep", "skip"] = "keep"
+    """What to do with hidden rows, columns and sheets."""
+    encoding: str | None = None
+    """Python's name of a text file's encoding."""
+    delimiter: str | None = None
+    """Of a text file, one character."""
 
 
 #: Number cells that a workbook shows with digits or signs that the number itself has not (zeros in front, a plus,

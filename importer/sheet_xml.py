@@ -1,77 +1,113 @@
-"""What calamine does not tell of a workbook's cells, from the file's own bytes: errors, long integers, bare formulas.
+"""What calamine does not tell of a workbook, from its own XML: number formats, hidden rows, errors, bare formulas, bounds.
 
-Only what is needed is looked for, and only in files that hold it; a sheet's XML is searched, not parsed (ECMA-376
-Part 1, 18.3.1.4 "c (Cell)").
+It runs before calamine, so that what would eat the machine never gets there. A sheet's XML is searched, not parsed
+(ECMA-376 Part 1, 18.3.1; OpenDocument 1.3 Part 3, 9.1); only what is needed is looked for, and only where it is.
 """
 
-import io
 import re
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from html import unescape
+from pathlib import Path
 from posixpath import join, normpath
 from xml.etree import ElementTree
+
+import polars as pl
+
+from importer.errors import Refused
+from importer.headers import letter
+from importer.sheets import CELLS, Facts, adds_to_number
+
+#: Cells from the first filled row and column to the last: calamine makes room for each. A million rows of 64 columns.
+MAX_CELLS = 2**26
+
+#: Rows and columns of a sheet (Microsoft, "Excel specifications and limits").
+MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
+
+#: Cells that one cell of an OpenDocument file may stand for, to be looked at one by one.
+_MOST_REPEATED = 100_000
+
+#: Bytes of XML that are searched at once; bounds the memory of what is found.
+_PIECE = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Texts of cells by column and row, both from 0, and what the summary has to say about the sheet."""
+    """What is put right in calamine's texts, and what is known beside them."""
 
     cells: dict[int, dict[int, str]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    """Texts of cells by column and row, both from 0."""
     has_date_texts: bool = True
     """Whether some text of the sheet may look like calamine's writing of a date cell."""
+    facts: Facts = field(default_factory=Facts)
+    knows_numbers: bool = False
+    """Whether `facts.numbers` is complete; else calamine is asked once more."""
 
 
-_NOTHING = Told()
+_TYPED = r"<(?:\w+:)?c(?:\s+(?:r=[\"'][A-Z]+\d+[\"']|s=[\"']\d+[\"']|t=[\"']n[\"']|[cv]m=[\"']\d+[\"']|ph=[\"']\d[\"']))+\s*>"
+_FORMULA = r"<(?:\w+:)?f(?:\s[^>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)"
+_NUMBERS = rf"{_TYPED}(?:{_FORMULA})?<(?:\w+:)?v[^>]*>[^<]*"
+_FILLED = r"<(?:\w+:)?c\s[^>]*[^/>]>\s*<(?:\w+:)?(?:v|is|f)[\s>]"
 
 _START = rb"<(?:\w+:)?c\s(%s[^>]*[^>/])>"
-_FORMULA = rb"<(?:\w+:)?f(?:\s[^>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)"
 _VALUE = rb"<(?:\w+:)?v[^>]*>(%s)</(?:\w+:)?v>"
-
-_ERRORS = re.compile(_START % rb"(?=[^>]*\bt=[\"']e[\"'])" + rb"(?:%s)?" % _FORMULA + _VALUE % rb"[^<]*")
-_LONG = re.compile(_START % rb"(?![^>]*\bt=[\"'][^n])" + rb"(?:%s)?" % _FORMULA + _VALUE % rb"-?\d{16,}")
-_BARE = re.compile(_START % rb"(?![^>]*\bt=[\"'](?:str|e))" + _FORMULA + rb"(?:<(?:\w+:)?v\s*/>|<v></v>)?</(?:\w+:)?c>")
-_PLACE = re.compile(rb"\br=[\"']([A-Z]+)(\d+)[\"']")
-
-#: Error results of BIFF8: the records BOOLERR, and FORMULA with an error for its result ([MS-XLS] 2.4.24, 2.5.133).
-_XLS_ERRORS = re.compile(
-    rb"\x05\x02\x08\x00.{6}[\x00\x07\x0f\x17\x1d\x24\x2a]\x01"
-    rb"|\x06\x00.{2}.{6}\x02\x00[\x00\x07\x0f\x17\x1d\x24\x2a]\x00\x00\x00\xff\xff",
-    re.DOTALL,
+_ERRORS = re.compile(_START % rb"(?=[^>]*\bt=[\"']e[\"'])" + b"(?:%s)?" % _FORMULA.encode() + _VALUE % rb"[^<]*")
+_BARE = re.compile(
+    _START % rb"(?![^>]*\bt=[\"'](?:str|e))" + _FORMULA.encode() + rb"(?:<(?:\w+:)?v\s*/>|<v></v>)?</(?:\w+:)?c>"
 )
-_ODS_LOST = re.compile(rb"calcext:value-type=[\"']error[\"']|office:value-type=[\"']time[\"']")
+_PLACE = re.compile(rb"\br=[\"']([A-Z]+)(\d+)[\"']")
+_HIDDEN_ROW = re.compile(rb"<(?:\w+:)?row\s(?=[^>]*\bhidden=[\"'](?:1|true)[\"'])[^>]*?\br=[\"'](\d+)")
+_HIDDEN_COLUMN = re.compile(rb"<(?:\w+:)?col\s(?=[^>]*\bhidden=[\"'](?:1|true)[\"'])([^>]*)>")
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=[\"']([A-Z]+)(\d+):([A-Z]+)(\d+)[\"']")
 
 
-def tell(content: bytes, kind: str, names: Sequence[str], *, long_integers: bool) -> dict[str, Told]:
-    """Return what is known of each sheet; a part that can't be found or parsed tells nothing.
+# .xlsx and .xlsm.
 
-    `long_integers` says whether there are any to look for, as the search takes its time.
+
+def tell_xlsx(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
+    """Return what is known of each sheet by its name.
+
+    Raises `Refused` for what would not fit, and `KeyError`, `ParseError` or what `zipfile` raises for what is damaged.
     """
-    found = _TELLERS[kind](content, long_integers) if kind in _TELLERS else {}
-    everywhere = found.get("", _NOTHING)
-    return {name: found.get(name, everywhere) for name in names}
+    shared = any(_holds_date_text(_part(path, archive, name)) for name in archive.namelist() if "sharedStrings" in name)
+    formats = _formats(_part(path, archive, "xl/styles.xml")) if "xl/styles.xml" in archive.namelist() else {}
+    told, cells = {}, 0
+    for name, part in _sheet_parts(path, archive).items():
+        xml = _part(path, archive, part)
+        cells += _extent(path, name, xml)
+        if cells > MAX_CELLS:
+            raise Refused(too_many_cells(path, name))
+        told[name] = _of_sheet(xml, formats, has_date_texts=shared)
+    return told
 
 
-def _of_xlsx(content: bytes, long_integers: bool) -> dict[str, Told]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            shared = any(_holds_date_text(archive.read(part)) for part in archive.namelist() if "sharedStrings" in part)
-            return {
-                name: _of_sheet(archive.read(part), shared, long_integers) for name, part in _parts(archive).items()
-            }
-    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, RuntimeError, OSError, zlib.error):
-        return {}
+def too_many_cells(path: Path, sheet: str) -> str:
+    """Say that a sheet spans more cells than can be read."""
+    return (
+        f'{path}, sheet "{sheet}": its cells span more than {MAX_CELLS:,} from the first to the last, with all sheets '
+        "together; that is more than a list holds. Take out cells far off the table, or save the list as CSV."
+    )
 
 
-def _parts(archive: zipfile.ZipFile) -> dict[str, str]:
+def _part(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a part's bytes. No spreadsheet program declares entities; a billion laughs begins that way."""
+    content = archive.read(name)
+    if b"<!DOCTYPE" in content[:4096] or b"<!ENTITY" in content[:4096]:
+        raise Refused(
+            f"{path}: its part {name!r} declares entities, which no spreadsheet program does. "
+            "The file may be an attack. Get it anew from where it came."
+        )
+    return content
+
+
+def _sheet_parts(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     """Return the path of each sheet's XML by the sheet's name."""
     targets = {}
-    for relation in ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels")):  # noqa: S314 - expat bounds expansion
+    for relation in ElementTree.fromstring(_part(path, archive, "xl/_rels/workbook.xml.rels")):  # noqa: S314 - no entities
         targets[relation.get("Id")] = normpath(join("/xl", relation.get("Target", ""))).lstrip("/")
     parts = {}
-    for element in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter():  # noqa: S314
+    for element in ElementTree.fromstring(_part(path, archive, "xl/workbook.xml")).iter():  # noqa: S314
         if element.tag.endswith("}sheet"):
             relation_id = next((value for key, value in element.items() if key.endswith("}id")), None)
             part = targets.get(relation_id, "")
@@ -80,45 +116,150 @@ def _parts(archive: zipfile.ZipFile) -> dict[str, str]:
     return parts
 
 
-def _of_sheet(xml: bytes, has_date_texts: bool, long_integers: bool) -> Told:
+def _formats(styles: bytes) -> dict[int, str]:
+    """Return the number format of each style of cells whose format adds to the number."""
+    root = ElementTree.fromstring(styles)  # noqa: S314
+    codes = {}
+    for element in root.iter():
+        if element.tag.endswith("}numFmt") and adds_to_number(element.get("formatCode", "")):
+            codes[element.get("numFmtId")] = element.get("formatCode", "")
+    styles_of_cells = next((element for element in root if element.tag.endswith("}cellXfs")), ())
+    return {
+        place: codes[style.get("numFmtId")]
+        for place, style in enumerate(styles_of_cells)
+        if style.get("numFmtId") in codes
+    }
+
+
+# How far a sheet reaches.
+
+
+def _extent(path: Path, name: str, xml: bytes) -> int:
+    """Return at least how many cells calamine makes room for; counted exactly only where a rough look does not do."""
+    rows = (
+        next((10**digits for digits in (7, 6, 5, 4) if re.search(rb"\br=[\"'][A-Z]*\d{%d}" % digits, xml)), 10**3) * 10
+    )
+    letters = next((many for many in (3, 2) if re.search(rb"\br=[\"'][A-Z]{%d}\d" % many, xml)), 1)
+    columns = (26, 702, 18_278)[letters - 1]
+    rough = min(rows, MAX_ROWS) * columns
+    if rough <= MAX_CELLS and rows <= MAX_ROWS:
+        return 0
+    places = [
+        _places(pl.Series([piece]).str.extract_all(_FILLED).explode().drop_nulls().to_frame("cell"))
+        for piece in _pieces(xml)
+    ]
+    cells = pl.concat(places)
+    if not cells.height:
+        return 0
+    low, high = cells.min(), cells.max()
+    if high["row"][0] >= MAX_ROWS or high["column"][0] >= MAX_COLUMNS:
+        raise Refused(
+            f'{path}, sheet "{name}": a cell stands in row {high["row"][0] + 1:,}, column {high["column"][0] + 1:,}; '
+            f"a sheet ends at row {MAX_ROWS:,}, column {MAX_COLUMNS:,}. The workbook is damaged. Export it again."
+        )
+    return int((high["row"][0] - low["row"][0] + 1) * (high["column"][0] - low["column"][0] + 1))
+
+
+def _pieces(xml: bytes) -> Iterator[str]:
+    """Yield the XML in pieces that end with a cell."""
+    start = 0
+    while start < len(xml):
+        end = start + _PIECE
+        end = len(xml) if end >= len(xml) else max(xml.rfind(b"<", start, end), start + 1)
+        cut = xml.rfind(b"</", start, end) if end < len(xml) else end
+        row = xml.rfind(b"</row>", start, end) if end < len(xml) else -1
+        cut = row + 6 if row > start else cut if cut > start else end
+        yield xml[start:cut].decode("utf-8", errors="replace")
+        start = cut
+
+
+def _places(cells: pl.DataFrame) -> pl.DataFrame:
+    """Add the row and column of cells, from 0, by their XML; cells that do not say it are left out."""
+    found = cells.with_columns(
+        letters=pl.col("cell").str.extract(r"\br=[\"']([A-Z]{1,3})\d"),
+        row=pl.col("cell").str.extract(r"\br=[\"'][A-Z]+(\d+)").cast(pl.UInt32, strict=False) - 1,
+    ).drop_nulls(["letters", "row"])
+    known = {letters: column_of(letters) for letters in found["letters"].unique()}
+    column = pl.col("letters").replace_strict(known, default=None, return_dtype=pl.UInt32)
+    return found.with_columns(column=column)
+
+
+def column_of(letters: str) -> int:
+    """Return a column's place from 0 by its letters."""
+    place = 0
+    for sign in letters:
+        place = place * 26 + ord(sign) - 64
+    return place - 1
+
+
+# What is on it.
+
+
+def _of_sheet(xml: bytes, formats: dict[int, str], *, has_date_texts: bool) -> Told:
     cells: dict[int, dict[int, str]] = {}
     notes = []
-    errors = _put(cells, _ERRORS, xml) if b't="e"' in xml or b"t='e'" in xml else []
+    errors = list(_ERRORS.finditer(xml)) if b't="e"' in xml or b"t='e'" in xml else []
+    for error in errors:
+        _put(cells, error[1], error[2].decode())
     if errors:
-        notes.append(
-            f"{len(errors)} cells hold an error such as #N/A ({_some(errors)}); its text stands in their place"
-        )
-    if long_integers:
-        _put(cells, _LONG, xml)
-    bare = (
-        [_name(match[1]) for match in _BARE.finditer(xml)]
-        if any(start in xml for start in (b"<f>", b"<f ", b":f>", b":f "))
-        else []
-    )
+        some = _some([_name(error[1]) for error in errors])
+        notes.append(f"{len(errors)} cells hold an error such as #N/A ({some}); its text stands in their place")
+    has_formulas = any(start in xml for start in (b"<f>", b"<f ", b":f>", b":f "))
+    bare = [_name(match[1]) for match in _BARE.finditer(xml)] if has_formulas else []
     if bare:
         notes.append(
             f"{len(bare)} formulas have no stored value ({_some(bare)}) and were read as empty. "
             "Open the workbook in Excel, save it, and run this again"
         )
-    return Told(cells, tuple(notes), has_date_texts or _holds_date_text(xml))
+    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(_numbers(piece, formats, cells) for piece in _pieces(xml))])
+    knows_numbers = re.search(rb"<(?:\w+:)?c(?=[\s>])(?![^>]*\br=)", xml) is None and not xml.startswith(
+        (b"\xff\xfe", b"\xfe\xff")
+    )
+    if not knows_numbers and formats:
+        notes.append(
+            "its cells do not say where they stand, so zeros that only a number format shows were not restored"
+        )
+    facts = replace(_hidden(xml), notes=tuple(notes), numbers=numbers)
+    return Told(cells, has_date_texts or _holds_date_text(xml), facts, knows_numbers)
+
+
+def _numbers(piece: str, formats: dict[int, str], patches: dict[int, dict[int, str]]) -> pl.DataFrame:
+    """Return the number cells of a piece of XML (schema `CELLS`); integers beyond 15 digits are put into `patches`."""
+    found = _places(pl.Series([piece]).str.extract_all(_NUMBERS).explode().drop_nulls().to_frame("cell"))
+    long = found.filter(pl.col("cell").str.contains(r">-?\d{16,}$"))
+    for row, column, cell in long.select("row", "column", "cell").iter_rows():
+        patches.setdefault(column, {})[row] = cell[cell.rindex(">") + 1 :]
+    style = pl.col("cell").str.extract(r"\bs=[\"'](\d+)").cast(pl.Int64, strict=False).fill_null(0)
+    shown = style.replace_strict(formats, default=None, return_dtype=pl.String) if formats else pl.lit(None, pl.String)
+    return found.select("row", "column", format=shown)
+
+
+def _hidden(xml: bytes) -> Facts:
+    """Tell what is hidden, filtered and merged."""
+    rows: set[int] = set()
+    columns: set[int] = set()
+    if b"hidden=" in xml:
+        rows |= {int(match[1]) - 1 for match in _HIDDEN_ROW.finditer(xml)}
+        for match in _HIDDEN_COLUMN.finditer(xml):
+            ends = dict(re.findall(rb"\b(min|max)=[\"'](\d+)", match[1]))
+            if len(ends) == 2:
+                columns |= set(range(int(ends[b"min"]) - 1, min(int(ends[b"max"]), MAX_COLUMNS)))
+    merged = tuple(
+        (int(match[2]) - 1, column_of(match[1].decode()), int(match[4]) - 1, column_of(match[3].decode()))
+        for match in _MERGED.finditer(xml)
+    )
+    is_filtered = re.search(rb"<(?:\w+:)?filterColumn[\s>]", xml) is not None
+    return Facts(hidden_rows=frozenset(rows), hidden_columns=frozenset(columns), is_filtered=is_filtered, merged=merged)
 
 
 def _holds_date_text(xml: bytes) -> bool:
     return b" 00:00:00" in xml or b"1899-12-31 " in xml
 
 
-def _put(cells: dict[int, dict[int, str]], pattern: re.Pattern[bytes], xml: bytes) -> list[str]:
-    """Add the texts that a pattern finds, and return the names of their cells."""
-    names = []
-    for match in pattern.finditer(xml):
-        place = _PLACE.search(match[1])
-        if place:
-            column = 0
-            for letter in place[1]:
-                column = column * 26 + letter - 64
-            cells.setdefault(column - 1, {})[int(place[2]) - 1] = match[2].decode()
-        names.append(_name(match[1]))
-    return names
+def _put(cells: dict[int, dict[int, str]], attributes: bytes, text: str) -> None:
+    place = _PLACE.search(attributes)
+    if place:
+        cells.setdefault(column_of(place[1].decode()), {})[int(place[2]) - 1] = text
 
 
 def _name(attributes: bytes) -> str:
@@ -130,27 +271,136 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def _of_xls(content: bytes, _: bool) -> dict[str, Told]:
-    count = len(_XLS_ERRORS.findall(content))
-    return _lost(count, "an error such as #N/A", ".xls")
+# .ods.
+
+_ODS_TABLE = re.compile(rb"<table:table\s([^>]*)>(.*?)</table:table>", re.DOTALL)
+_ODS_COLUMN = re.compile(rb"<table:table-column([^>]*)>")
+_ODS_CELL = re.compile(
+    rb"<table:(?:covered-)?table-cell([^>]*?)(?:/>|>(.*?)</table:(?:covered-)?table-cell>)", re.DOTALL
+)
+_ODS_TEXT = re.compile(rb"<text:p[^>]*>([^<]*)</text:p>")
+_DURATION = re.compile(rb"PT(\d+)H(\d+)M(\d+)(?:[.,]\d+)?S")
 
 
-def _of_ods(content: bytes, _: bool) -> dict[str, Told]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            count = len(_ODS_LOST.findall(archive.read("content.xml")))
-    except (zipfile.BadZipFile, KeyError, RuntimeError, OSError, zlib.error):
-        return {}
-    return _lost(count, "a time of day or an error such as #N/A", ".ods")
+def tell_ods(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
+    """Return what is known of each sheet of an OpenDocument spreadsheet; raises as `tell_xlsx` does."""
+    xml = _part(path, archive, "content.xml")
+    told, cells = {}, 0
+    for table in _ODS_TABLE.finditer(xml):
+        name = _unescaped(_attribute(table[1], b"table:name") or b"")
+        told[name], size = _of_ods_table(path, name, table[2])
+        cells += size
+        if cells > MAX_CELLS:
+            raise Refused(too_many_cells(path, name))
+    return told
 
 
-def _lost(count: int, what: str, ending: str) -> dict[str, Told]:
-    if not count:
-        return {}
-    note = (
-        f"cells in the workbook with {what}: {count}. They come as empty from {ending}; save it as .xlsx to keep them"
+def _of_ods_table(path: Path, name: str, xml: bytes) -> tuple[Told, int]:
+    """Return what is known of one sheet, and how many cells calamine makes room for."""
+    head, *rows = xml.split(b"<table:table-row")
+    found = _OdsCells()
+    row = last = width = 0
+    hidden: set[int] = set()
+    for text in rows:
+        attributes = text[: text.find(b">")]
+        many = _repeat(attributes, b"rows")
+        if b'table:visibility="collapse"' in attributes or b'table:visibility="filter"' in attributes:
+            hidden |= set(range(row, min(row + many, MAX_ROWS)))
+        filled = found.add(text, row, many)
+        row += many
+        if filled:
+            last, width = row, max(width, filled)
+        if last * width > MAX_CELLS:
+            raise Refused(too_many_cells(path, name))
+    facts = Facts(
+        notes=found.notes(),
+        numbers=pl.DataFrame(found.numbers, schema=CELLS, orient="row"),
+        hidden_rows=frozenset(place for place in hidden if place < last),
+        hidden_columns=frozenset(_hidden_ods_columns(head, width)),
+        is_filtered=b'table:visibility="filter"' in xml,
+        merged=tuple(found.merged),
     )
-    return {"": Told(notes=(note,))}
+    return Told(found.texts, facts=facts, knows_numbers=True), last * width
 
 
-_TELLERS: dict[str, Callable[[bytes, bool], dict[str, Told]]] = {"xlsx": _of_xlsx, "xls": _of_xls, "ods": _of_ods}
+@dataclass(slots=True)
+class _OdsCells:
+    """What the cells of an OpenDocument sheet have to tell, row by row."""
+
+    texts: dict[int, dict[int, str]] = field(default_factory=dict)
+    numbers: list[tuple[int, int, str | None]] = field(default_factory=list)
+    merged: list[tuple[int, int, int, int]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, xml: bytes, row: int, many: int) -> int:
+        """Take one row that stands `many` times; return its width without empty cells at the end."""
+        column = width = 0
+        for cell in _ODS_CELL.finditer(xml):
+            attributes = cell[1]
+            count = _repeat(attributes, b"columns")
+            kind = _attribute(attributes, b"office:value-type")
+            if b"-spanned=" in attributes:
+                down, right = (
+                    max(1, int(_attribute(attributes, b"table:number-%s-spanned" % what) or b"1"))
+                    for what in (b"rows", b"columns")
+                )
+                if down * right > 1:
+                    self.merged.append((row, column, row + down - 1, column + right - 1))
+            if kind is not None:
+                self._take(
+                    attributes,
+                    cell[2] or b"",
+                    kind,
+                    range(row, min(row + many, row + MAX_ROWS)),
+                    range(column, min(column + count, column + MAX_COLUMNS)),
+                )
+            column += count
+            width = column if kind is not None else width
+        return width
+
+    def _take(self, attributes: bytes, inside: bytes, kind: bytes, rows: range, columns: range) -> None:
+        shown = _unescaped(b"\n".join(_ODS_TEXT.findall(inside)))
+        is_error = _attribute(attributes, b"calcext:value-type") == b"error"
+        if is_error:
+            self.errors.append(f"{letter(columns[0])}{rows[0] + 1}")
+        duration = _DURATION.fullmatch(_attribute(attributes, b"office:time-value") or b"")
+        if is_error or duration:
+            text = shown if is_error or duration is None else ":".join(part.decode() for part in duration.groups())
+            if len(rows) * len(columns) <= _MOST_REPEATED:
+                for column in columns:
+                    self.texts.setdefault(column, {}).update(dict.fromkeys(rows, text))
+        elif kind in (b"float", b"percentage", b"currency") and len(rows) * len(columns) <= _MOST_REPEATED:
+            zeros = re.fullmatch(r"0\d+", shown) if kind == b"float" else None
+            format_ = "0" * len(shown) if zeros else None
+            self.numbers += [(row, column, format_) for row in rows for column in columns]
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what was found."""
+        if not self.errors:
+            return ()
+        return (
+            f"{len(self.errors)} cells hold an error such as #N/A ({_some(self.errors)}); its text stands in their place",
+        )
+
+
+def _hidden_ods_columns(head: bytes, width: int) -> Iterator[int]:
+    place = 0
+    for match in _ODS_COLUMN.finditer(head):
+        many = _repeat(match[1], b"columns")
+        if b'table:visibility="collapse"' in match[1] or b'table:visibility="filter"' in match[1]:
+            yield from range(place, min(place + many, width))
+        place += many
+
+
+def _repeat(attributes: bytes, what: bytes) -> int:
+    found = _attribute(attributes, b"table:number-%s-repeated" % what)
+    return max(1, int(found)) if found and found.isdigit() else 1
+
+
+def _attribute(attributes: bytes, name: bytes) -> bytes | None:
+    found = re.search(rb"(?:^|\s)%s=(?:\"([^\"]*)\"|'([^']*)')" % name, attributes)
+    return found and (found[1] or found[2] or b"")
+
+
+def _unescaped(text: bytes) -> str:
+    return unescape(text.decode("utf-8", errors="replace"))

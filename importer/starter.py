@@ -31,8 +31,8 @@ from importer.guess import (
     variable_name,
 )
 from importer.mapping import map_rows
-from importer.read import Source, read
-from importer.records import Table
+from importer.read import read
+from importer.records import Source, Table
 
 #: Campaign number of commands to change.
 _SOME_CAMPAIGN = 7

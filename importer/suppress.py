@@ -8,7 +8,8 @@ import polars as pl
 from importer.cells import mend_phones
 from importer.errors import Refused
 from importer.phones import parse_phones
-from importer.read import Source, read
+from importer.read import read
+from importer.records import Source
 
 
 def suppression_list(paths: Sequence[Path], region: str | None) -> dict[str, str]:
@@ -20,7 +21,7 @@ def suppression_list(paths: Sequence[Path], region: str | None) -> dict[str, str
     """
     found: dict[str, str] = {}
     for path in paths:
-        table = read(path, Source(header_row=None))
+        table = read(path, Source())
         cells = mend_phones(table)
         texts = pl.concat([pl.Series(table.headers, dtype=pl.String), *cells.get_columns()])
         numbers = _numbers(texts, region)

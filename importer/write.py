@@ -34,6 +34,7 @@ import xlsxwriter
 from importer.errors import ExitStatus, LeadImporterError, Refused
 from importer.looks import Looks, looks_of
 from importer.records import RESULT_COLUMNS, Status, Table
+from importer.unpack import unpacked_name
 
 Kind = Literal["csv", "xlsx"]
 
@@ -63,9 +64,10 @@ def result_path(
     """Return where an input's result file goes; raise `Refused` where no file could be written there.
 
     `kind` is the result's: "xlsx", or "csv", for which `.csv`, `.tsv` and `.txt` inputs keep their suffix. `out` is a
-    file, or a folder (made if missing) where there are `several` inputs. An input named like a result (`X.results.csv`,
+    file, or a folder (made if missing) where there are `several` inputs. `leads.csv.gz` goes by the name `leads.csv`. An input named like a result (`X.results.csv`,
     `X.results.<run ID>.csv`, `X.check.csv`) goes by the name X, unless `is_result` says that it only looks like one.
     """
+    input_path = unpacked_name(input_path)
     own = input_path.suffix if input_path.suffix.lower() in _TEXT_SUFFIXES else ".csv"
     suffix = own if kind == "csv" else ".xlsx"
     stem = _RESULT_STEM.sub("", input_path.stem) if is_result else input_path.stem

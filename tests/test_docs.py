@@ -19,8 +19,8 @@ from importer.cli import app
 from importer.config import Config, StopAfter, load
 from importer.errors import ExitStatus
 from importer.mapping import map_rows
-from importer.read import READERS, Source, read
-from importer.records import RESULT_COLUMNS, Status
+from importer.read import READERS, read
+from importer.records import RESULT_COLUMNS, Source, Status
 from importer.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent

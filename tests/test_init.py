@@ -20,8 +20,8 @@ from importer.config import Config, load, platform_layout, resolve
 from importer.errors import Refused
 from importer.guess import guess
 from importer.header_words import language, meaning
-from importer.read import Source, read
-from importer.records import Table, no_formats
+from importer.read import read
+from importer.records import Source, Table, no_formats
 from importer.starter import Asked, start
 
 ROOT = Path(__file__).parent.parent

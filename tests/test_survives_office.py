@@ -14,8 +14,8 @@ import xlsxwriter
 from conftest import Desk, memory
 
 from importer.looks import Looks, looks_of
-from importer.read import Source, read
-from importer.records import RESULT_COLUMNS, Table
+from importer.read import read
+from importer.records import RESULT_COLUMNS, Source, Table
 from importer.results import split
 from importer.sandbox import Sandbox
 from importer.write import write_result
