@@ -77,6 +77,10 @@ _SIGNS = frozenset("€£§°№«»„“”‘’‚–—…·•™®©\u00a
 #: Hebrew letters that end a word.
 _FINAL = "ךםןףץ"
 
+#: Score a byte beyond ASCII, below which a reading is no better than a guess at random.
+_SURE = 0.3
+_ASCII = bytes(range(0x80))
+
 #: Words with letters beyond ASCII that a guess is made from.
 _WORDS = 2_000
 _WORD = re.compile(rb"[^\s\x00;,|\"]*[\x80-\xff][^\s\x00;,|\"]*")
@@ -160,7 +164,7 @@ def _guessed(path: Path, content: bytes) -> Text:
     words = b" ".join(match[0] for match in islice(_WORD.finditer(content), _WORDS))
     scores = {encoding: _score(words, encoding) for encoding in _CANDIDATES}
     for encoding in sorted(scores, key=scores.__getitem__, reverse=True):
-        if scores[encoding] <= 0:
+        if scores[encoding] <= _SURE * len(words.translate(None, _ASCII)):
             break
         try:
             text = content.decode(encoding)
