@@ -7,6 +7,7 @@ It runs before calamine, so that what would eat the machine never gets there. A 
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
@@ -29,7 +30,7 @@ MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 _MOST_REPEATED = 100_000
 
 #: Bytes of XML that are searched at once; bounds the memory of what is found.
-_PIECE = 64 * 1024**2
+_PIECE = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +166,9 @@ def _pieces(xml: bytes) -> pl.Series:
     pieces, start = [], 0
     while start < len(xml):
         end = min(start + _PIECE, len(xml))
-        row = xml.rfind(b"row>", start, end) if end < len(xml) else -1
-        end = row + 4 if row > start else end
+        row = xml.rfind(b"row>", start, end)
+        row = row if row >= start and end < len(xml) else xml.find(b"row>", end)
+        end = row + 4 if row >= 0 else len(xml)
         pieces.append(xml[start:end].decode("utf-8", errors="replace"))
         start = end
     return pl.Series(pieces, dtype=pl.String)
@@ -221,9 +223,12 @@ def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_dat
             f"{len(bare)} formulas have no stored value ({_some(bare)}) and were read as empty. "
             "Open the workbook in Excel, save it, and run this again"
         )
-    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(_numbers(piece, formats, cells) for piece in _each(pieces))])
-    tell_places = pieces.str.count_matches(r"<(?:\w+:)?c\s[^>]*\br=[\"'][A-Z]").sum()
-    knows_numbers = tell_places == pieces.str.count_matches(r"<(?:\w+:)?c[\s>]").sum() and not xml.startswith(_UTF_16)
+    with ThreadPoolExecutor() as threads:  # polars lets go of the interpreter meanwhile
+        found = list(threads.map(lambda piece: _numbers(piece, formats), _each(pieces)))
+    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(numbers for numbers, _, _ in found)])
+    for row, column, text in (long for _, more, _ in found for long in more):
+        cells.setdefault(column, {})[row] = text
+    knows_numbers = all(knows for _, _, knows in found) and not xml.startswith(_UTF_16)
     if not knows_numbers and formats:
         notes.append(
             "its cells do not say where they stand, so zeros that only a number format shows were not restored"
@@ -235,16 +240,21 @@ def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_dat
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def _numbers(piece: pl.Series, formats: dict[int, str], patches: dict[int, dict[int, str]]) -> pl.DataFrame:
-    """Return the number cells of a piece of XML (schema `CELLS`); integers beyond 15 digits are put into `patches`."""
+def _numbers(piece: pl.Series, formats: dict[int, str]) -> tuple[pl.DataFrame, list[tuple[int, int, str]], bool]:
+    """Return the number cells of a piece of XML (schema `CELLS`), and whether all cells say where they stand.
+
+    In between integers beyond 15 digits, by row and column, as they stand.
+    """
     found = _places(_matches(piece, _NUMBERS))
     long = found.filter(pl.col("cell").str.contains(r">-?\d{16,}$"))
-    for row, column, cell in long.select("row", "column", "cell").iter_rows():
-        patches.setdefault(column, {})[row] = cell[cell.rindex(">") + 1 :]
+    texts = long.select("row", "column", pl.col("cell").str.extract(r"(-?\d+)$")).rows()
+    placed = piece.str.count_matches(r"<(?:\w+:)?c\s[^>]*\br=[\"'][A-Z]").sum()
+    knows = bool(placed == piece.str.count_matches(r"<(?:\w+:)?c[\s>]").sum())
     if not formats:
-        return found.select("row", "column", format=pl.lit(None, pl.String))
+        return found.select("row", "column", format=pl.lit(None, pl.String)), texts, knows
     style = pl.col("cell").str.extract(r"\bs=[\"'](\d+)").cast(pl.Int64, strict=False).fill_null(0)
-    return found.select("row", "column", format=style.replace_strict(formats, default=None, return_dtype=pl.String))
+    shown = style.replace_strict(formats, default=None, return_dtype=pl.String)
+    return found.select("row", "column", format=shown), texts, knows
 
 
 def _hidden(xml: bytes, pieces: pl.Series) -> Facts:
