@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from importer.encodings import marked_encoding
 from importer.errors import Refused
 from importer.headers import is_result_header
 from importer.read_markup import read_html, read_xml
@@ -179,7 +180,18 @@ def _kind(path: Path, content: bytes) -> str:
         raise Refused(f"{path}: this is XML, but no spreadsheet. Export the list as CSV or .xlsx, and run this again.")
     if start[:1] in b"{[" and re.match(rb"[\[{]\s*[\[{\"]", start) and b'":' in start:
         raise Refused(f"{path}: this is JSON. Export the list as CSV or .xlsx, and run this again.")
+    if marked_encoding(content) is None and not _is_text(content[:4096]):
+        raise Refused(f"{path}: this is neither text nor a workbook; perhaps it is damaged. Get it again.")
     return "csv"
+
+
+def _is_text(start: bytes) -> bool:
+    """Tell a text from other bytes: compressed ones have a control character in nine, zeroed ones NULs, a text a few."""
+    return len(start.translate(None, _CONTROLS)) >= 0.96 * len(start) and start.count(0) <= 0.3 * len(start)
+
+
+#: Bytes that no text holds, but for NUL, tab, line ends and the like.
+_CONTROLS = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
 
 
 def _zip_kind(path: Path, content: bytes) -> str:

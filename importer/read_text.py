@@ -47,7 +47,7 @@ def read_text(
     kind: str,
     source: Source = _FOUND,
     sha256: str = "",
-    chunk_rows: int = CHUNK_ROWS,
+    chunk_rows: int | None = None,
     fast: bool = True,
 ) -> Table:
     """Read a text file; it has no sheets and hides nothing, so these parts of `source` say nothing here.
@@ -67,7 +67,7 @@ def read_text(
     above = records.number
     body = _quick(utf8, delimiter, names, above) if fast and header else None
     if body is None:
-        body = _careful(records, names, chunk_rows)
+        body = _careful(records, names, chunk_rows or CHUNK_ROWS)
     elif b"\xef\xbf\xbd" in utf8:
         body = _Body(body.cells, _replacements(body.cells, 0))
     height = body.cells.height

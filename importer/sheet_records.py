@@ -20,6 +20,9 @@ from importer.headers import letter
 from importer.sheet_xml import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Told, too_many_cells
 from importer.sheets import CELLS, Facts, adds_to_number
 
+#: Columns of an .xls ([MS-XLS] 2.2.1).
+_OLD_COLUMNS = 256
+
 _ERRORS = {0: "#NULL!", 7: "#DIV/0!", 15: "#VALUE!", 23: "#REF!", 29: "#NAME?", 36: "#NUM!", 42: "#N/A"}
 
 
@@ -202,6 +205,10 @@ def _of_stream(path: Path, stream: bytes) -> dict[str, Told]:
         found = _Found(formats)
         for kind, body in _records(stream, offset):
             _take_xls(path, name, found, kind, body)
+        if found.reach[3] >= _OLD_COLUMNS:
+            raise Refused(
+                _damaged(path, f"a cell stands in column {found.reach[3] + 1}; such a sheet has {_OLD_COLUMNS}")
+            )
         cells += found.size
         if cells > MAX_CELLS:
             raise Refused(too_many_cells(path, name))

@@ -397,8 +397,8 @@ class _OdsCells:
                 for column in columns:
                     self.texts.setdefault(column, {}).update(dict.fromkeys(rows, text))
         elif kind in (b"float", b"percentage", b"currency") and len(rows) * len(columns) <= _MOST_REPEATED:
-            zeros = re.fullmatch(r"0\d+", shown) if kind == b"float" else None
-            format_ = "0" * len(shown) if zeros else None
+            value = (_attribute(attributes, b"office:value") or b"").decode("ascii", "replace")
+            format_ = _format_of(shown, value) if kind == b"float" else None
             self.numbers += [(row, column, format_) for row in rows for column in columns]
 
     def notes(self) -> tuple[str, ...]:
@@ -408,6 +408,14 @@ class _OdsCells:
         return (
             f"{len(self.errors)} cells hold an error such as #N/A ({_some(self.errors)}); its text stands in their place",
         )
+
+
+def _format_of(shown: str, value: str) -> str | None:
+    """Return the number format that shows a whole number so, where it adds zeros or a plus: the file's own is a tree."""
+    digits = re.sub(r"\D", "", shown)
+    if digits.lstrip("0") != value or (digits == value and not shown.startswith("+")):
+        return None
+    return re.sub(r"[^0]", r"\\\g<0>", re.sub(r"\d", "0", shown))
 
 
 def _hidden_ods_columns(head: bytes, width: int) -> Iterator[int]:

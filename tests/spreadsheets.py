@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import struct
+import sys
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,13 @@ from xml.sax.saxutils import escape
 
 import openpyxl
 import xlsxwriter
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+__all__ = ["zstd"]
 
 Rows = Sequence[Sequence[Any]]
 
@@ -91,8 +99,11 @@ def make_zip(parts: dict[str, str | bytes]) -> bytes:
     return file.getvalue()
 
 
-def make_xls(rows: Rows, name: str = "Sheet1") -> bytes:
-    """BIFF8 ([MS-XLS]): LABEL, NUMBER and BOOLERR records; an int in a bytes is an error code."""
+def make_xls(rows: Rows, name: str = "Sheet1", *, locked: bool = False, texts: int = 0) -> bytes:
+    """BIFF8 ([MS-XLS]): LABEL, NUMBER and BOOLERR records; an int in a bytes is an error code.
+
+    `texts` is how many shared texts the workbook claims to hold.
+    """
 
     def record(kind: int, data: bytes = b"") -> bytes:
         return struct.pack("<HH", kind, len(data)) + data
@@ -118,8 +129,62 @@ def make_xls(rows: Rows, name: str = "Sheet1") -> bytes:
                     sheet += record(0x203, where + struct.pack("<d", cell))
     sheet += record(0x0A)
     sizes = struct.pack("<BBBB", 0, 0, len(name), 0) + name.encode("latin-1")
-    length = len(start(5) + record(0x85, bytes(4) + sizes) + record(0x0A))
-    return make_ole("Workbook", start(5) + record(0x85, struct.pack("<I", length) + sizes) + record(0x0A) + sheet)
+    globals_ = start(5) + (record(0x2F, bytes(6)) if locked else b"")
+    globals_ += record(0xFC, struct.pack("<II", texts, texts)) if texts else b""
+    length = len(globals_ + record(0x85, bytes(4) + sizes) + record(0x0A))
+    return make_ole("Workbook", globals_ + record(0x85, struct.pack("<I", length) + sizes) + record(0x0A) + sheet)
+
+
+def make_xlsb(rows: Rows) -> bytes:
+    """[MS-XLSB]: BrtRowHdr, BrtCellSt, BrtCellReal and BrtCellBool records, and what calamine asks for around them."""
+
+    def record(kind: int, data: bytes = b"") -> bytes:
+        head = bytes([kind]) if kind < 128 else bytes([kind & 0x7F | 0x80, kind >> 7])
+        size, left = b"", len(data)
+        while left >= 128:
+            size += bytes([left & 0x7F | 0x80])
+            left >>= 7
+        return head + size + bytes([left]) + data
+
+    def wide(text: str) -> bytes:
+        encoded = text.encode("utf-16-le")
+        return struct.pack("<I", len(encoded) // 2) + encoded
+
+    width = max(map(len, rows), default=1) or 1
+    sheet = record(129) + record(148, struct.pack("<4I", 0, max(0, len(rows) - 1), 0, width - 1)) + record(145)
+    for place, row in enumerate(rows):
+        sheet += record(0, struct.pack("<IIHBBBI", place, 0, 300, 0, 0, 0, 0))
+        for column, cell in enumerate(row):
+            where = struct.pack("<II", column, 0)
+            match cell:
+                case None:
+                    continue
+                case str():
+                    sheet += record(6, where + wide(cell))
+                case bool():
+                    sheet += record(4, where + bytes([cell]))
+                case _:
+                    sheet += record(5, where + struct.pack("<d", cell))
+    sheet += record(146) + record(130)
+    bundle = record(143) + record(156, struct.pack("<II", 0, 1) + wide("rId1") + wide("Sheet1")) + record(144)
+    relations = "http://schemas.openxmlformats.org/package/2006/relationships"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+    def links(target: str, what: str) -> str:
+        return (
+            f'<?xml version="1.0"?><Relationships xmlns="{relations}">'
+            f'<Relationship Id="rId1" Type="{office}/{what}" Target="{target}"/></Relationships>'
+        )
+
+    return make_zip(
+        {
+            "[Content_Types].xml": '<?xml version="1.0"?><Types/>',
+            "_rels/.rels": links("xl/workbook.bin", "officeDocument"),
+            "xl/workbook.bin": record(131) + bundle + record(132),
+            "xl/_rels/workbook.bin.rels": links("worksheets/sheet1.bin", "worksheet"),
+            "xl/worksheets/sheet1.bin": sheet,
+        }
+    )
 
 
 def make_ole(name: str, stream: bytes) -> bytes:

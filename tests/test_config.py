@@ -867,3 +867,43 @@ def test_the_schema_is_of_the_file_as_people_write_it():
     assert [form["type"] for form in made["$defs"]["Phone"]["anyOf"]] == ["string", "object"]
     assert made["$defs"]["Delivery"]["properties"]["rate"]["default"] == "auto"
     assert json.loads(json.dumps(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("UTF-8", "utf-8"),
+        ("windows-1252", "cp1252"),
+        ("ANSI", "cp1252"),
+        ("Mac Roman", "mac-roman"),
+        ("latin1", "iso8859-1"),
+    ],
+)
+def test_an_encoding_goes_by_any_of_its_names(text: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "leads.yaml"
+    path.write_text(f"phone: {{column: Phone}}\ncampaign_id: 7\nsource: {{encoding: {text}}}\n", encoding="utf-8")
+    assert load(path).source.encoding == encoding
+
+
+@pytest.mark.parametrize(("text", "delimiter"), [("tab", "\t"), ("';'", ";"), ("'|'", "|"), ("comma", ",")])
+def test_a_delimiter_is_one_sign_or_its_name(text: str, delimiter: str, tmp_path: Path) -> None:
+    path = tmp_path / "leads.yaml"
+    path.write_text(f"phone: {{column: Phone}}\ncampaign_id: 7\nsource: {{delimiter: {text}}}\n", encoding="utf-8")
+    assert load(path).source.delimiter == delimiter
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("encoding: klingon", "right is an encoding"),
+        ("encoding: zlib", "right is an encoding"),
+        ("delimiter: ab", "right is one sign"),
+        ("delimiter: a", "right is one sign"),
+        ("hidden: maybe", "right is keep or skip"),
+    ],
+)
+def test_how_a_file_is_written_is_checked(source: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "leads.yaml"
+    path.write_text(f"phone: {{column: Phone}}\ncampaign_id: 7\nsource: {{{source}}}\n", encoding="utf-8")
+    with pytest.raises(Refused, match=says):
+        load(path)
