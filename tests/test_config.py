@@ -870,26 +870,24 @@ def test_the_schema_is_of_the_file_as_people_write_it():
 
 
 @pytest.mark.parametrize(
-    ("text", "encoding"),
+    ("source", "found"),
     [
-        ("UTF-8", "utf-8"),
-        ("windows-1252", "cp1252"),
-        ("ANSI", "cp1252"),
-        ("Mac Roman", "mac-roman"),
-        ("latin1", "iso8859-1"),
+        ("encoding: UTF-8", "utf-8"),
+        ("encoding: windows-1252", "cp1252"),
+        ("encoding: ANSI", "cp1252"),
+        ("encoding: Mac Roman", "mac-roman"),
+        ("encoding: latin1", "iso8859-1"),
+        ("delimiter: tab", "\t"),
+        ("delimiter: ';'", ";"),
+        ("delimiter: '|'", "|"),
+        ("delimiter: comma", ","),
+        ("hidden: skip", "skip"),
     ],
 )
-def test_an_encoding_goes_by_any_of_its_names(text: str, encoding: str, tmp_path: Path) -> None:
+def test_how_a_file_is_written_goes_by_any_of_its_names(source: str, found: str, tmp_path: Path) -> None:
     path = tmp_path / "leads.yaml"
-    path.write_text(f"phone: {{column: Phone}}\ncampaign_id: 7\nsource: {{encoding: {text}}}\n", encoding="utf-8")
-    assert load(path).source.encoding == encoding
-
-
-@pytest.mark.parametrize(("text", "delimiter"), [("tab", "\t"), ("';'", ";"), ("'|'", "|"), ("comma", ",")])
-def test_a_delimiter_is_one_sign_or_its_name(text: str, delimiter: str, tmp_path: Path) -> None:
-    path = tmp_path / "leads.yaml"
-    path.write_text(f"phone: {{column: Phone}}\ncampaign_id: 7\nsource: {{delimiter: {text}}}\n", encoding="utf-8")
-    assert load(path).source.delimiter == delimiter
+    path.write_text(f"phone: {{column: Phone}}\ncampaign_id: 7\nsource: {{{source}}}\n", encoding="utf-8")
+    assert getattr(load(path).source, source.split(":")[0]) == found
 
 
 @pytest.mark.parametrize(
