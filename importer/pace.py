@@ -39,7 +39,7 @@ _AFTER_PAUSE = 0.05
 #: Between two tries for more than the last 429 allowed: doubled after each failure, and at least so many requests, so
 #: that one 429 each is half a percent. A pace of an earlier run is tried sooner.
 _PROBE_EVERY, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 30.0, 120.0, 200.0
-_PROBE_LEARNED = 10.0
+_PROBE_SOON = 10.0
 #: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98
 _DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.05, 1.01, 1.05, 4.0
@@ -286,7 +286,7 @@ class _Search:
             self.window, self.limit = learned.window, learned.limit
             if learned.limit is not None and learned.limit > 0:
                 self._headers.window, self._headers.known = learned.window or 1.0, True
-        self._probe_at = now + max(_PROBE_LEARNED, self.window or 0.0)
+        self._probe_at = now + max(_PROBE_SOON, self.window or 0.0)
 
     def learned(self, rate: float) -> Learned | None:
         """Return the pace found; None where none was."""
@@ -413,6 +413,8 @@ class _Search:
         held_for = sent - self._resumed
         self._in_vain = self._in_vain + 1 if growth == 1.0 and held_for <= max(_IN_VAIN, 2 * self._length) else 0
         self._failed_probe = self._probing
+        if growth == 1.0 and held_for > _LONGEST_PROBE_EVERY:  # the limit has changed: tries begin anew
+            self._probe_every = _PROBE_EVERY
         if growth >= _FAST and told > 2:  # the slow start is over
             self._come_back(_COME_BACK * told, told)
         elif self._held < rate and 0.96 * told < self._held:  # a failed try for more: what held, holds
@@ -447,6 +449,7 @@ class _Search:
             self._come_back(max(self._safe / _CLIMB, self._held), told, _CLIMB_AGAIN)
         else:
             over = self._growth if self._growth > _CLIMB_AGAIN else 1.0  # a window may end a step later
+            over = math.sqrt(over) if self._length > 1.0 else over
             self._settle(now, max(self._held, (1 - _UNDER) * min(told, self._safe) / over), paused_until)
 
     def _come_back(self, rate: float, told: float, growth: float = _CLIMB) -> None:
