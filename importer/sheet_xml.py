@@ -49,6 +49,7 @@ class Told:
 _TYPED = r"<(?:\w+:)?c(?:\s+(?:r=[\"'][A-Z]+\d+[\"']|s=[\"']\d+[\"']|t=[\"']n[\"']|[cv]m=[\"']\d+[\"']|ph=[\"']\d[\"']))+\s*>"
 _FORMULA = r"<(?:\w+:)?f(?:\s[^>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)"
 _NUMBERS = rf"{_TYPED}(?:{_FORMULA})?<(?:\w+:)?v[^>]*>[^<]*"
+_CELL = r"<(?:\w+:)?c"
 _FILLED = r"<(?:\w+:)?c\s[^>]*[^/>]>\s*<(?:\w+:)?(?:v|is|f)[\s>]"
 
 _START = rb"<(?:\w+:)?c\s(%s[^>]*[^>/])>"
@@ -182,6 +183,10 @@ def _any(pieces: pl.Series, pattern: str) -> bool:
     return bool(pieces.str.contains(pattern).any())
 
 
+def _count(pieces: pl.Series, pattern: str) -> int:
+    return int(pieces.str.count_matches(pattern).sum())
+
+
 def _matches(piece: pl.Series, pattern: str) -> pl.DataFrame:
     return piece.str.extract_all(pattern).explode().drop_nulls().to_frame("cell")
 
@@ -248,8 +253,9 @@ def _numbers(piece: pl.Series, formats: dict[int, str]) -> tuple[pl.DataFrame, l
     found = _places(_matches(piece, _NUMBERS))
     long = found.filter(pl.col("cell").str.contains(r">-?\d{16,}$"))
     texts = long.select("row", "column", pl.col("cell").str.extract(r"(-?\d+)$")).rows()
-    placed = piece.str.count_matches(r"<(?:\w+:)?c\s[^>]*\br=[\"'][A-Z]").sum()
-    knows = bool(placed == piece.str.count_matches(r"<(?:\w+:)?c[\s>]").sum())
+    knows = not _any(piece, r"<(?:\w+:)?c(?:>|\s+[^r\s])") or _count(piece, rf"{_CELL}\s[^>]*\br=[\"'][A-Z]") == _count(
+        piece, rf"{_CELL}[\s>]"
+    )
     if not formats:
         return found.select("row", "column", format=pl.lit(None, pl.String)), texts, knows
     style = pl.col("cell").str.extract(r"\bs=[\"'](\d+)").cast(pl.Int64, strict=False).fill_null(0)

@@ -14,11 +14,9 @@ import openpyxl
 import xlsxwriter
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
-
-__all__ = ["zstd"]
+    from backports import zstd as zstd
 
 Rows = Sequence[Sequence[Any]]
 
