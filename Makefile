@@ -1,6 +1,7 @@
 # make demo    set up and import a sample workbook into the sandbox
 # make test    set up and check everything
-# make chaos   kill imports of 2,000 leads 25 times while the server breaks, four ways; SEED=n repeats one
+# make chaos   kill imports of 2,000 leads 25 times while the server breaks, four ways; SEED=n repeats one;
+#              then read 1,000 damaged files of each kind
 # make head-to-head    the same faults for this importer and for scripts that people write themselves
 # make bench   what benchmarks/README.md shows
 # make lock    compile the pinned requirements anew from pyproject.toml
@@ -54,6 +55,7 @@ bench: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED))
+	cd tests && ../$(BIN)/python mutations.py all 1000
 
 $(PEERS)/.peers: benchmarks/peers.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
