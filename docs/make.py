@@ -11,8 +11,9 @@ from typing import Any, get_args
 import typer
 
 from importer.cli import app
-from importer.config import Config, parse_duration
+from importer.config import Config
 from importer.config_problems import Settings
+from importer.config_values import parse_duration
 
 HERE = Path(__file__).parent
 MARK = re.compile(r"(<!-- keys -->\n).*?(<!-- end of keys -->)", re.DOTALL)

@@ -260,7 +260,7 @@ def sandbox(
     Example:
       lead-importer sandbox --port 8123 --limit 60/min --faults 0.05
     """
-    from importer.config import parse_rate
+    from importer.config_values import parse_rate
     from importer.sandbox import Options, serve
 
     def work() -> ExitStatus:

@@ -187,7 +187,7 @@ def undo(
         bool, typer.Option("--yes", "-y", help="Don't ask before deleting. With no terminal nothing is asked anyway.")
     ] = False,
 ) -> None:
-    """Delete the leads that a run created and that nobody has touched since.
+    """Delete a run's leads that nobody has touched.
 
     At the address that the run sent to. Only while a lead's status is still "created" and what is stored is what was sent; what is kept is listed with the
     reason (status 1). Asks first at a terminal. Cut off, it goes on where it was.

@@ -4,22 +4,17 @@ Attributes are named as the keys of the file (contract, "The config"). Short for
 `phone: Phone` is `Phone(columns=("Phone",))`.
 """
 
-import codecs
 import hashlib
 import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Discriminator,
     Field,
@@ -27,338 +22,45 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
-    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 
-from importer.config_problems import Document, Loc, Scalar, Settings, WrongValueError, did_you_mean, nearest, read, tell
+from importer.config_problems import Document, Loc, Scalar, Settings, did_you_mean, nearest, read, tell
+from importer.config_values import (
+    DEFAULT_BASE_URL,
+    MAX_CONTACTS,
+    ONE_OR_MORE,
+    CellTexts,
+    Count,
+    Duration,
+    EnvironmentName,
+    FilePath,
+    Part,
+    Rate,
+    Text,
+    Texts,
+    Value,
+    YesNo,
+    as_base_url,
+    as_delimiter,
+    as_several,
+    as_sheet,
+    as_template,
+    at_least_one,
+    date_format,
+    form,
+    known_encoding,
+    more_than_no_time,
+    parse_region,
+    share_of_all,
+    whole,
+    yaml_nulls,
+)
 from importer.errors import Refused
 from importer.records import RESULT_COLUMNS
 
-DEFAULT_BASE_URL = "https://call.otonistark.com.br/api"
-MAX_CONTACTS = 10
-"""Secondary contacts of one lead that the API takes (api.md, "The call")."""
-
-Constant = str | int | float | bool
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """At most `count` requests in any `seconds`."""
-
-    count: float
-    seconds: float
-
-
-class Part(NamedTuple):
-    """A piece of a template: text as it stands, or a column's cell."""
-
-    kind: Literal["text", "column"]
-    text: str
-
-
-# Texts → values. Each raises `WrongValueError`, a ValueError that says what would be right.
-
-
-def parse_duration(value: object) -> float:
-    """Return seconds from `30s`, `2m`, `1h`, `500ms` or a plain number of seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h)?", str(value).strip())
-    if match is None or isinstance(value, bool):
-        raise WrongValueError("a duration, such as 30s, 2m, 1h or 500ms")
-    units = {"ms": 0.001, "s": 1, "sec": 1, None: 1, "m": 60, "min": 60, "h": 3600}
-    return float(match[1]) * units[match[2]]
-
-
-_PER = {
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "m": 60,
-    "min": 60,
-    "minute": 60,
-    "h": 3600,
-    "hour": 3600,
-    "d": 86400,
-    "day": 86400,
-}
-
-
-def parse_rate(value: object) -> tuple[Limit, ...]:
-    """Return the limits of `40/s`, `60/min`, a list of such, or {per_second: …, per_day: …}; none for `auto`."""
-    if isinstance(value, str) and value.strip() == "auto":
-        return ()
-    if isinstance(value, Limit):
-        return (value,)
-    if isinstance(value, tuple) or (isinstance(value, list) and value):
-        return tuple(limit for text in value for limit in parse_rate(text))
-    if isinstance(value, Mapping) and value:
-        return tuple(
-            limit for unit, count in value.items() for limit in parse_rate(f"{count}/{str(unit).removeprefix('per_')}")
-        )
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)", str(value).strip().lower())
-    if match is None or match[2] not in _PER or not float(match[1]):
-        raise WrongValueError("auto, or a number and a unit, such as 40/s, 60/min or 5000/day; several in a list")
-    return (Limit(float(match[1]), float(_PER[match[2]])),)
-
-
-def parse_region(value: object) -> str:
-    """Return a country's two letters in capitals; only those that have phone numbers."""
-    import phonenumbers  # here, since it takes 40 ms that a config without a region need not wait
-
-    code = str(value).strip().upper()
-    if code not in phonenumbers.SUPPORTED_REGIONS:
-        meant = "; for the United Kingdom GB" if code == "UK" else ""
-        raise WrongValueError(f"a country's two letters (ISO 3166), such as US or DE{meant}, or {{column: Country}}")
-    return code
-
-
-def _whole(low: int, high: int | None = None, *, other: str = "") -> tuple[BeforeValidator, WithJsonSchema]:
-    right = f"a whole number from {low}" + (f" to {high}" if high else "") + other
-
-    def parse(value: object) -> int:
-        text = str(value).strip()
-        if (
-            isinstance(value, bool)
-            or not re.fullmatch(r"\d{1,15}", text)
-            or not low <= int(text) <= (high or int(text))
-        ):
-            raise WrongValueError(right)
-        return int(text)
-
-    limits = {"minimum": low} | ({"maximum": high} if high else {})
-    return BeforeValidator(parse), WithJsonSchema({"type": "integer"} | limits)
-
-
-def _yes_or_no(value: object) -> bool:
-    words = {"true": True, "false": False, "yes": True, "no": False}
-    try:
-        return words[str(value).lower()]
-    except KeyError:
-        raise WrongValueError("true or false") from None
-
-
-def _share(value: object) -> float:
-    try:
-        share = float(str(value))
-    except ValueError:
-        share = 0
-    if not 0 < share <= 1:
-        raise WrongValueError("a share above 0 and up to 1, such as 0.5")
-    return share
-
-
-def _timeout(seconds: float) -> float:
-    if not seconds:
-        raise WrongValueError("a duration above 0, such as 30s")
-    return seconds
-
-
-def _at_least_one(columns: tuple[str, ...]) -> tuple[str, ...]:
-    if not columns:
-        raise WrongValueError("at least one column")
-    return columns
-
-
-def _several(value: object) -> object:
-    return value if isinstance(value, list | tuple | Mapping) else (value,)
-
-
-def _yaml_nulls(value: object) -> object:
-    """Take NULL and ~ in a list for the texts that they are in cells."""
-    texts = value if isinstance(value, list | tuple) else (value,)
-    return tuple("null" if text is None else text for text in texts)
-
-
-def _sheet(value: object) -> str | int:
-    number = value.value if isinstance(value, Scalar) else value
-    if isinstance(value, Mapping | list) or not str(value).strip():
-        raise WrongValueError('a sheet\'s name, its number from 1, or "*" for all')
-    if isinstance(number, int) and not isinstance(number, bool):
-        if number < 1:
-            raise WrongValueError('a sheet\'s number from 1, its name, or "*" for all')
-        return number
-    return str(value)
-
-
-def _encoding(value: object) -> str:
-    """Return Python's name of an encoding, from any that it goes by (`ansi` is Western Europe's)."""
-    text = str(value).strip().lower()
-    name = {"ansi": "cp1252", "mac": "mac-roman", "macroman": "mac-roman", "unicode": "utf-16"}.get(text, text)
-    try:
-        "".encode(name)  # what is no encoding of texts, such as zlib or rot13, falls here
-        found = codecs.lookup(name).name
-    except (LookupError, UnicodeError, ValueError):
-        raise WrongValueError("an encoding, such as utf-8, utf-16, windows-1252, windows-1250 or mac-roman") from None
-    return found
-
-
-def _delimiter(value: object) -> str:
-    text = value.value if isinstance(value, Scalar) else value
-    text = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}.get(str(text).lower(), text)
-    if not isinstance(text, str) or len(text) != 1 or text in '"\r\n\0\ufeff' or text.isalnum():
-        raise WrongValueError("one sign, such as , or ; or |, or the word tab")
-    return text
-
-
-def _base_url(value: object) -> str:
-    text = str(value).strip()
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    if "@" in parts.netloc or parts.query:
-        raise ValueError("the address carries a password or a query (not shown). Right is the address alone.")
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
-        raise WrongValueError(f"an address with https:// (or http://), such as {DEFAULT_BASE_URL}")
-    return text
-
-
-def _environment_name(value: object) -> str:
-    text = str(value).strip()
-    looks_random = len(text) >= 32 and re.search(r"\d", text) and re.search(r"[a-z]", text)
-    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) or looks_random:
-        raise ValueError(
-            "what stands here (not shown) is no name of an environment variable. "
-            "Right is the name only, such as OTONISTARK_API_KEY; the key itself never stands in a config."
-        )
-    return text
-
-
-def _beside(value: object, info: ValidationInfo) -> object:
-    """Take a relative path as seen from the config file's folder."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise WrongValueError("a file's path")
-    document = (info.context or {}).get("document")
-    path = Path(value.strip()).expanduser()
-    return document.path.parent / path if document else path
-
-
-def _template(value: object) -> object:
-    """Parse `{Column} text`; doubled braces stand for themselves."""
-    if not isinstance(value, str):
-        return value
-    parts: list[Part] = []
-    for token in re.findall(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+", value):
-        if token in ("{", "}"):
-            raise WrongValueError(
-                "each column in braces, such as {First Name}; for a brace itself write it twice, {{ or }}"
-            )
-        if token[0] == "{" and token[-1] == "}":
-            parts.append(Part("column", token[1:-1].strip()))
-            continue
-        text = token[0] if token in ("{{", "}}") else token
-        before = parts.pop().text if parts and parts[-1].kind == "text" else ""
-        parts.append(Part("text", before + text))
-    if not all(part.text for part in parts):
-        raise WrongValueError("a column's name inside the braces, such as {First Name}")
-    if not any(part.kind == "column" for part in parts):
-        raise WrongValueError("a template with at least one column in braces; for a constant write {value: …}")
-    return tuple(parts)
-
-
-def _is_email(text: str) -> str:
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", text):
-        raise ValueError
-    return text
-
-
-_WORDS: dict[str, tuple[Callable[[str], Constant], str]] = {
-    "integer": (int, "a whole number, as the variable's type says"),
-    "number": (float, "a number, as the variable's type says"),
-    "boolean": (_yes_or_no, "true or false, as the variable's type says"),
-    "date": (lambda text: date.fromisoformat(text).isoformat(), "a date as 2026-12-31, as the variable's type says"),
-    "email": (_is_email, "an e-mail address, as the variable's type says"),
-}
-
-
-def _constant(value: object, info: ValidationInfo) -> Constant:
-    plain = value.value if isinstance(value, Scalar) else value
-    if not isinstance(plain, Constant) or (isinstance(plain, float) and not abs(plain) < float("inf")):
-        raise WrongValueError("a text, a number, true or false")
-    read_as, right = _WORDS.get(str(info.data.get("type")), (None, ""))
-    if read_as is None or (type(plain) in (int, float) and read_as in (int, float)):
-        return plain if read_as is not int else _integral(plain, right)
-    try:
-        return read_as(str(value))
-    except ValueError:
-        raise WrongValueError(right) from None
-
-
-def _integral(number: Constant, right: str) -> int:
-    if isinstance(number, float) and not number.is_integer():
-        raise WrongValueError(right)
-    return int(number)
-
-
-def _date_format(text: str) -> str:
-    directives = set(re.findall(r"%[-_0]?([A-Za-z])", text))
-    if not (
-        directives & set("DFxc") or (directives & set("de") and directives & set("mbBh") and directives & set("Yy"))
-    ):
-        guess = (
-            re.sub(r"(?i)d+", "%d", re.sub(r"(?i)m+", "%m", re.sub(r"(?i)y+", "%Y", text))) if "%" not in text else ""
-        )
-        example = guess if all(part in guess for part in ("%d", "%m", "%Y")) else "%d/%m/%Y"
-        raise WrongValueError(f'day, month and year with percent signs, such as "{example}"')
-    return text
-
-
-def _form(value: object) -> str:
-    return "<block>" if isinstance(value, Mapping | BaseModel) else "<plain>"
-
-
 # The models.
-
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-_ONE_OR_MORE = WithJsonSchema({"type": ["array", "string"], "items": {"type": "string", "minLength": 1}})
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_several), _ONE_OR_MORE]
-CellTexts = Annotated[
-    tuple[Annotated[str, StringConstraints(strip_whitespace=True)], ...],
-    BeforeValidator(_several),
-    WithJsonSchema(
-        {"type": ["array", "string", "number", "boolean"], "items": {"type": ["string", "number", "boolean"]}}
-    ),
-]
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
-        {
-            "type": ["number", "string"],
-            "minimum": 0,
-            "pattern": r"^\d+(\.\d+)?\s*(ms|s|sec|m|min|h)?$",
-            "examples": ["30s", "2m"],
-        }
-    ),
-]
-Rate = Annotated[
-    tuple[Limit, ...],
-    BeforeValidator(parse_rate),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^(auto|\d+(\.\d+)?\s*/\s*[a-z]+)$"},
-                {"type": "array", "items": {"type": "string", "pattern": r"^\d+(\.\d+)?\s*/\s*[a-z]+$"}},
-                {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {
-                        f"per_{unit}": {"type": "number", "exclusiveMinimum": 0, "description": f"Requests a {unit}."}
-                        for unit in ("second", "minute", "hour", "day")
-                    },
-                },
-            ],
-            "examples": ["auto", "40/s", ["10/s", "5000/day"], {"per_second": 10, "per_day": 5000}],
-        }
-    ),
-]
-YesNo = Annotated[bool, BeforeValidator(_yes_or_no), WithJsonSchema({"type": "boolean"})]
-Count = Annotated[int, *_whole(1)]
-FilePath = Annotated[Path, BeforeValidator(_beside), WithJsonSchema({"type": "string", "minLength": 1})]
-EnvironmentName = Annotated[
-    str, BeforeValidator(_environment_name), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_]\w*$"})
-]
-Value = Annotated[Constant, BeforeValidator(_constant), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
 class Api(Settings):
@@ -366,7 +68,7 @@ class Api(Settings):
 
     example = "{base_url: " + DEFAULT_BASE_URL + "}"
     base_url: Annotated[
-        str, BeforeValidator(_base_url), WithJsonSchema({"type": "string", "pattern": r"^(https?://)?[^\s@?]+$"})
+        str, BeforeValidator(as_base_url), WithJsonSchema({"type": "string", "pattern": r"^(https?://)?[^\s@?]+$"})
     ] = Field(
         default=DEFAULT_BASE_URL,
         description="Address of the API; the host, …/api and the whole endpoint are understood.",
@@ -389,7 +91,7 @@ class Source(Settings):
 
     example = "{sheet: Leads}"
     sheet: (
-        Annotated[str | int, BeforeValidator(_sheet), WithJsonSchema({"type": ["string", "integer"], "minimum": 1})]
+        Annotated[str | int, BeforeValidator(as_sheet), WithJsonSchema({"type": ["string", "integer"], "minimum": 1})]
         | None
     ) = Field(
         default=None,
@@ -399,7 +101,7 @@ class Source(Settings):
     header_row: Count | None = Field(
         default=None, description="Row of the headers, from 1. Default: found.", examples=[1]
     )
-    empty: Annotated[CellTexts, BeforeValidator(_yaml_nulls)] = Field(
+    empty: Annotated[CellTexts, BeforeValidator(yaml_nulls)] = Field(
         default=(),
         description="Cells that stand for an empty one, in any case. Default: none, every text is sent as it stands.",
         examples=[["NULL", "n/a", "-", "#N/A"]],
@@ -407,12 +109,12 @@ class Source(Settings):
     hidden: Literal["keep", "skip"] = Field(
         default="keep", description="Hidden rows, columns and sheets of a workbook: imported and counted, or left out."
     )
-    encoding: Annotated[str, BeforeValidator(_encoding)] | None = Field(
+    encoding: Annotated[str, BeforeValidator(known_encoding)] | None = Field(
         default=None,
         description="How letters are stored in a text file. Default: found.",
         examples=["utf-8", "windows-1252", "windows-1250", "mac-roman"],
     )
-    delimiter: Annotated[str, BeforeValidator(_delimiter)] | None = Field(
+    delimiter: Annotated[str, BeforeValidator(as_delimiter)] | None = Field(
         default=None,
         description="What parts the cells of a text file: one sign, or tab. Default: found.",
         examples=[",", ";", "|", "tab"],
@@ -449,17 +151,17 @@ Region = Annotated[
         Tag("<plain>"),
     ]
     | Annotated[RegionColumn, Tag("<block>")],
-    Discriminator(_form),
+    Discriminator(form),
 ]
 Campaign = Annotated[
     Annotated[
         int,
-        _whole(1, other=", or {column: Campaign}")[0],
+        whole(1, other=", or {column: Campaign}")[0],
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+$"}]}),
         Tag("<plain>"),
     ]
     | Annotated[CampaignColumn, Tag("<block>")],
-    Discriminator(_form),
+    Discriminator(form),
 ]
 
 
@@ -468,7 +170,7 @@ class Phone(Settings):
 
     example = "{column: Phone, region: US}"
     short_keys = ("column",)
-    columns: Annotated[Texts, AfterValidator(_at_least_one)] = Field(
+    columns: Annotated[Texts, AfterValidator(at_least_one)] = Field(
         description="Columns; the first usable number is taken."
     )
     region: Region | None = Field(
@@ -499,7 +201,7 @@ class Phone(Settings):
             raise ValueError("both 'column' and 'columns' are given. Keep one of them.")
         if written.get("column", written.get("columns")) is None:
             raise ValueError("the column is missing. Right is, for instance, {column: Phone}.")
-        column = {key: _several(written[key]) for key in ("column", "columns") if key in written}
+        column = {key: as_several(written[key]) for key in ("column", "columns") if key in written}
         if "column" in written and isinstance(written["column"], list | tuple):
             raise ValueError("'column' is a list; right is a text. For several write columns: [Mobile, Phone].")
         return {key: value for key, value in written.items() if key not in column} | {
@@ -514,7 +216,7 @@ class Variable(Settings):
     type: Literal["text", "integer", "number", "boolean", "date", "email"] = Field(
         default="text", description="What the cells hold."
     )
-    template: Annotated[tuple[Part, ...], BeforeValidator(_template), WithJsonSchema({"type": "string"})] | None = (
+    template: Annotated[tuple[Part, ...], BeforeValidator(as_template), WithJsonSchema({"type": "string"})] | None = (
         Field(
             None,
             description="Text with columns in braces; literal braces doubled.",
@@ -523,7 +225,7 @@ class Variable(Settings):
     )
     column: Text | None = Field(default=None, description="The column.", examples=["E-mail"])
     value: Value | None = Field(default=None, description="A constant.", examples=["spring-fair"])
-    format: Annotated[Text, AfterValidator(_date_format)] | None = Field(
+    format: Annotated[Text, AfterValidator(date_format)] | None = Field(
         default=None, description="How dates are written, by strptime; only with type: date.", examples=["%d/%m/%Y"]
     )
     map: Mapping[Annotated[str, StringConstraints(strip_whitespace=True)], Value] | None = Field(
@@ -667,7 +369,7 @@ class StopAfter(Settings):
     timeouts: Count = Field(default=3, description="Time-outs, so many in a row.")
     doubtful: Count = Field(default=10, description="Answers of any kind that leave a lead in doubt, so many running.")
     rejected_share: Annotated[
-        float, BeforeValidator(_share), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+        float, BeforeValidator(share_of_all), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
     ] = Field(default=0.5, description="More than this share of all leads rejected, looked at after `rejected_after`.")
     rejected_after: Count = Field(
         default=50, description="Leads answered before `rejected_share` counts: the first few say little."
@@ -683,16 +385,16 @@ class Delivery(Settings):
 
     example = "{rate: auto, concurrency: 8}"
     rate: Rate = Field(default=(), description="Leads per time: auto (found out), 40/s, 60/min; or several limits.")
-    concurrency: Annotated[int, *_whole(1, 256)] | None = Field(
+    concurrency: Annotated[int, *whole(1, 256)] | None = Field(
         default=None, description="Leads in flight at once. Default: found out, 8 to 64, more only while it helps."
     )
-    timeout: Annotated[Duration, AfterValidator(_timeout)] = Field(
+    timeout: Annotated[Duration, AfterValidator(more_than_no_time)] = Field(
         default=30.0, description="For one request, from connecting to the last byte."
     )
     settle_window: Duration = Field(default=15.0, description="How long a lead of unknown outcome is looked up.")
     stop_after: StopAfter = Field(default=StopAfter(), description="When a run stops by itself.")
     canary: YesNo = Field(default=True, description="Send a few leads first and compare what the server stored.")
-    canary_above: Annotated[int, *_whole(0)] = Field(default=100, description="A canary only for more leads than this.")
+    canary_above: Annotated[int, *whole(0)] = Field(default=100, description="A canary only for more leads than this.")
 
 
 class Result(Settings):
@@ -731,7 +433,7 @@ class Config(Settings):
     allow_duplicate: YesNo = Field(
         default=False, description="Create a lead though its number is in the campaign already."
     )
-    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(_several), _ONE_OR_MORE] = Field(
+    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(as_several), ONE_OR_MORE] = Field(
         default=(), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
     )
     delivery: Delivery = Field(default=Delivery(), description="How fast leads are sent, and when sending stops.")

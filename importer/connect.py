@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from importer import config as configs
 from importer.api import Service, normalise_address
-from importer.config import Api, Delivery, parse_rate
+from importer.config import Api, Delivery
+from importer.config_values import parse_rate
 from importer.errors import Refused
 from importer.gate import Gate, Stop
 from importer.hashes import Hashes

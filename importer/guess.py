@@ -13,7 +13,8 @@ import phonenumbers
 import polars as pl
 
 from importer.cells import INVISIBLE, mend_phones
-from importer.config import MAX_CONTACTS, resolve
+from importer.config import resolve
+from importer.config_values import MAX_CONTACTS
 from importer.emails import invalid_emails
 from importer.header_words import Meaning, folded, language, meaning, names_a_thing
 from importer.phones import judge, parse_phones, region_code

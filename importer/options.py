@@ -139,7 +139,7 @@ RunId = Annotated[
 
 def duration(option: str, text: str) -> float:
     """Return seconds; a text that is none is refused as the option's."""
-    from importer.config import parse_duration
+    from importer.config_values import parse_duration
 
     try:
         return parse_duration(text)

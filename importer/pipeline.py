@@ -19,6 +19,7 @@ from importer import config as configs
 from importer import results
 from importer.cells import mend
 from importer.config import Config
+from importer.config_values import parse_region
 from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
 from importer.group import Grouped, group_people
 from importer.ledger import SANDBOX_RUN, Ledger, Run, new_run_id
@@ -310,7 +311,7 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
 
 def _region(text: str) -> str:
     try:
-        return configs.parse_region(text)
+        return parse_region(text)
     except ValueError as error:
         raise Refused(f"--region {text}: right is {error}.") from None
 

@@ -17,6 +17,7 @@ import polars as pl
 from importer import config as configs
 from importer.cells import mend
 from importer.config import Config
+from importer.config_values import parse_region
 from importer.errors import Refused
 from importer.guess import (
     Column,
@@ -150,7 +151,7 @@ def _refuse_odd(table: Table) -> None:
 
 def _given(region: str) -> Region:
     try:
-        return Region(configs.parse_region(region), sure=Sure.SURE, why="given by --region")
+        return Region(parse_region(region), sure=Sure.SURE, why="given by --region")
     except ValueError as error:
         raise Refused(f"--region {region}: right is {error}.") from None
 

@@ -12,8 +12,6 @@ from importer.config import (
     Config,
     ContactColumn,
     Contacts,
-    Limit,
-    Part,
     Phone,
     RegionColumn,
     Variable,
@@ -21,14 +19,12 @@ from importer.config import (
     check_columns,
     column_uses,
     load,
-    parse_duration,
-    parse_rate,
-    parse_region,
     platform_layout,
     resolve,
     schema,
 )
 from importer.config_problems import Settings, hide_keys
+from importer.config_values import Limit, Part, parse_duration, parse_rate, parse_region
 from importer.errors import Refused
 from importer.records import RESULT_COLUMNS
 
