@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from itertools import count
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import SplitResult, quote, urlsplit
@@ -392,7 +393,7 @@ class Service:
         may name another host, and ends where a page brings nothing new. Raises as `find_leads` does.
         """
         seen: set[str] = set()
-        for page in range(1, _MOST_PAGES + 1):
+        for page in count(1):
             asked: dict[str, int | str] = {"campaign_id": campaign_id, **query, "per_page": _PER_PAGE, "page": page}
             reply = await self._look("/user/leads", asked)
             if reply is None and page == 1:
@@ -406,8 +407,9 @@ class Service:
             fresh = {lead.lead_id for lead in leads} - seen
             if not listed.goes_on(page) or not fresh:  # nothing new: a server that ignores the page too
                 return
+            if page >= max(_MOST_PAGES, listed.last_page or 0):
+                raise LookupFailed(Verdict(_MAYBE, "endless_list", f"a look-up did not end after {page} pages"))
             seen |= fresh
-        raise LookupFailed(Verdict(_MAYBE, "endless_list", f"a look-up did not end after {_MOST_PAGES} pages"))
 
     async def _ask_patiently(self, path: str, **query: int | str) -> _Reply | None:
         """Ask what a run begins with, again where the server could not be reached or asks to wait; None: no use."""

@@ -1,6 +1,7 @@
 """The commands about past runs and about the service alone; with `cli` the only place that prints."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,10 +30,34 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
+#: What the exit statuses of commands mean that import nothing.
+_EXIT_STATUS = {
+    "verify": "0  all is well (with --receipt: all agrees)\n"
+    "  1  with --receipt: something differs\n"
+    "  2  command, config or key refused, or a campaign that the server does not know\n"
+    "  3  the server refuses the key, or can't be reached",
+    "history": "0  told\n  2  refused",
+    "show": "0  told\n  2  refused, or no such run",
+    "settle": "0  nothing of the run is unknown any more\n"
+    "  2  refused\n"
+    "  3  stopped before its end: settle again to go on\n"
+    "  4  another sender holds the same address and key\n"
+    "  5  some outcomes are still unknown",
+    "undo": "0  all that the run created is deleted\n"
+    "  1  some leads were kept\n"
+    "  2  refused, such as by a server that lets nobody delete\n"
+    "  3  stopped before its end, or you said no: undo again to go on\n"
+    "  4  another sender holds the same address and key\n"
+    "  5  deleted, but some leads of the run are in doubt: settle it, then undo again\n"
+    "  130  stopped by Ctrl-C: undo again to go on",
+}
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for command in (verify, history, show, results, settle, undo):
-        app.command(epilog=EXIT_STATUS)(command)
+        own = _EXIT_STATUS.get(command.__name__)
+        app.command(epilog=f"\b\nEXIT STATUS\n  {own}\n" if own else EXIT_STATUS)(command)
 
 
 def _say(text: str) -> None:
@@ -94,11 +119,12 @@ def history(
         from importer.past import tell_history
 
         where = Terms.of(Asked(config=config, ledger=ledger)).ledger
-        if not where.exists():
-            print("" if as_json else f"No run yet: there is no ledger at {where}.")
-            return ExitStatus.OK
-        with Ledger(where, create=False) as opened:
-            print(tell_history(opened, limit=limit, as_json=as_json))
+        told = "" if as_json else f"No run yet: there is no ledger at {where}."
+        if where.exists():
+            with Ledger(where, create=False) as opened:
+                told = tell_history(opened, limit=limit, as_json=as_json)
+        if told:
+            print(told)
         return ExitStatus.OK
 
     end(work, _say)
@@ -120,7 +146,7 @@ def show(run: RunId, config: ConfigFile = None, ledger: LedgerFile = None, as_js
         print(tell_run(opened, found, as_json=as_json))
         return ExitStatus.OK
 
-    end(lambda: _with_run(run, config, ledger, tell), _say)
+    end(lambda: _with_run(run, config, ledger, tell, only_read=True), _say)
 
 
 def results(run: RunId, config: ConfigFile = None, ledger: LedgerFile = None, out: Out = None) -> None:
@@ -163,15 +189,16 @@ def settle(
         from importer.screen import mask, screen
         from importer.settle_run import settle_run
 
-        terms = Terms.of(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)))
-        told = settle_run(terms, opened, found, lambda text: _say(mask(text)))
-        if not told:
-            return ExitStatus.OK
-        _say("Settled: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
-        try:
-            write_again(opened, found, screen(progress=False, as_json=False))
-        except LeadImporterError as error:
-            _say(f"The result file is not written again: {error}")
+        terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
+        told, failure = settle_run(terms, opened, found, lambda text: _say(mask(text)))
+        if told:
+            _say("Settled: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
+            try:
+                write_again(opened, found, screen(progress=False, as_json=False))
+            except LeadImporterError as error:
+                _say(f"The result file is not written again: {error}")
+        if failure is not None:
+            raise failure
         return ExitStatus.SOME_UNKNOWN if told["unknown"] else ExitStatus.OK
 
     end(lambda: _with_run(run, config, ledger, look_up), _say)
@@ -210,22 +237,63 @@ def undo(
             _say(f"Run {found.run_id}: {leads:,} leads from {files}, at {found.service.partition('#')[0]}.")
             return yes or ask(question) is not False
 
-        terms = Terms.of(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)))
-        undone = take_back(terms, opened, found, confirm=confirm, say=_say)
-        for lead_id, why in undone.kept:
-            print(f"kept lead {lead_id}: {why}")
-        print(f"{len(undone.deleted):,} leads deleted, {len(undone.kept):,} kept.")
-        return ExitStatus.SOME_ROWS_ARE_NOT if undone.kept else ExitStatus.OK
+        terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
+        progress = _Undone()
+        try:
+            take_back(terms, opened, found, confirm=confirm, report=progress.hear, say=_say)
+        except KeyboardInterrupt:
+            _say("Interrupted. To go on: undo the same run again.")
+            return ExitStatus.INTERRUPTED
+        finally:
+            print(f"{progress.deleted:,} leads deleted, {progress.kept:,} kept.", flush=True)
+        return progress.status(opened, found)
 
     end(lambda: _with_run(run, config, ledger, delete), _say)
 
 
+class _Undone:
+    """Counts what an undo did to each lead, and tells of those kept and, now and then, of how far it is."""
+
+    _EVERY = 10.0
+
+    def __init__(self) -> None:
+        self.deleted = self.kept = 0
+        self._told_at = time.monotonic()
+
+    def hear(self, lead_id: str, why: str | None) -> None:
+        if why is None:
+            self.deleted += 1
+        else:
+            self.kept += 1
+            print(f"kept lead {lead_id}: {why}", flush=True)
+        if time.monotonic() - self._told_at > self._EVERY:
+            self._told_at = time.monotonic()
+            _say(f"{self.deleted:,} leads deleted so far, {self.kept:,} kept.")
+
+    def status(self, ledger: "Ledger", run: "Run") -> ExitStatus:
+        """Return how the undo ended; leads of the run that may have been created, and have no ID, are told of."""
+        standings = ledger.standings(run.run_id)
+        in_doubt = sum(standings.get(state, 0) for state in ("sending", "doubtful", "unknown"))
+        if in_doubt:
+            _say(
+                f"{in_doubt:,} leads of the run may have been created too, and are not deleted. Look them up with "
+                f"lead-importer settle {run.run_id}, then undo again."
+            )
+            return ExitStatus.SOME_UNKNOWN
+        return ExitStatus.SOME_ROWS_ARE_NOT if self.kept else ExitStatus.OK
+
+
 def _with_run(
-    wanted: str, config: Path | None, ledger: Path | None, work: "Callable[[Ledger, Run], ExitStatus]"
+    wanted: str,
+    config: Path | None,
+    ledger: Path | None,
+    work: "Callable[[Ledger, Run], ExitStatus]",
+    *,
+    only_read: bool = False,
 ) -> ExitStatus:
     """Open the ledger, find the run, and do the work."""
     from importer.connect import Asked, Terms, open_ledger
     from importer.past import find_run
 
-    with open_ledger(Terms.of(Asked(config=config, ledger=ledger)).ledger) as opened:
+    with open_ledger(Terms.of(Asked(config=config, ledger=ledger)).ledger, only_read=only_read) as opened:
         return work(opened, find_run(opened, wanted))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,7 +32,6 @@ class Asked:
     base_url: str | None = None
     rate: str | None = None
     wait: float = 0.0
-    yes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,14 @@ class Terms:
             limits=limits_of(asked.rate, delivery),
             wait=asked.wait,
         )
+
+    @classmethod
+    def of_run(cls, asked: Asked, run: Run) -> "Terms":
+        """Do the same with the config that a run had, where it is still there and the command line names no other."""
+        recorded = run.request.get("config")
+        if asked.config is None and recorded and Path(recorded).is_file():
+            asked = replace(asked, config=Path(recorded))
+        return cls.of(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +91,11 @@ def _whole(count: float, seconds: float) -> Limit:
     return Limit(int(count), seconds) if count >= 1 else Limit(1, seconds / count)
 
 
-def open_ledger(path: Path, *, create: bool = False) -> Ledger:
+def open_ledger(path: Path, *, only_read: bool) -> Ledger:
     """Open the ledger of past runs; refuse where there is none."""
-    if not create and (not path.exists() or not path.stat().st_size):
+    if not path.exists() or not path.stat().st_size:
         raise Refused(f"ledger {path}: there is none, so no run is known. Name its place with --ledger.")
-    return Ledger(path)
+    return Ledger(path, create=not only_read)
 
 
 @asynccontextmanager

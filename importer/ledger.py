@@ -350,10 +350,14 @@ class Ledger:
             found.update(row[0] for row in self._db.execute(query, (*part, run_id)))
         return found
 
-    def created_by(self, run_id: str) -> Iterator[tuple[bytes, str, int, str]]:
-        """Yield identity, state, campaign and lead ID of what a run created and nobody took back yet."""
+    def standings(self, run_id: str) -> dict[str, int]:
+        """Count by state the leads that a run was the last to have to do with."""
+        return dict(self._db.execute("SELECT state, count(*) FROM leads WHERE run_id = ? GROUP BY state", (run_id,)))
+
+    def created_by(self, run_id: str) -> Iterator[tuple[bytes, str, int, str, float]]:
+        """Yield identity, state, campaign, lead ID and first intent of what a run created and nobody took back yet."""
         query = (
-            "SELECT identity, state, campaign, lead_id FROM leads"
+            "SELECT identity, state, campaign, lead_id, intended_at FROM leads"
             " WHERE run_id = ? AND state IN ('created', 'deleting') ORDER BY campaign, lead_id"
         )
         yield from self._db.execute(query, (run_id,))
@@ -448,9 +452,9 @@ class Ledger:
         )
         return [_run(*row) for row in self._db.execute(query)]
 
-    def has_run(self, run_id: str) -> bool:
-        """Tell whether this ledger knows a run."""
-        return self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
+    def run(self, run_id: str) -> Run | None:
+        """Return one run; None where this ledger does not know it."""
+        return next((run for run in self.runs() if run.run_id == run_id), None)
 
     def note_input(self, run_id: str, position: int, path: Path, sha256: str) -> None:
         """Note an input of a run."""

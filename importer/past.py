@@ -8,6 +8,10 @@ from typing import Any
 
 from importer.errors import ExitStatus, Refused
 from importer.ledger import Ledger, Run
+from importer.machine import process_of
+
+#: States of leads of which nobody knows what became.
+_IN_DOUBT = ("sending", "doubtful", "unknown")
 
 #: How runs ended, in words.
 _ENDS = {
@@ -24,8 +28,10 @@ _ENDS = {
 def find_run(ledger: Ledger, wanted: str) -> Run:
     """Return the run that an ID, its beginning, or `last` names. Raises `Refused` where none or several fit."""
     runs = ledger.runs()
-    if wanted == "last" and runs:
+    if wanted in ("last", "latest") and runs:
         return runs[0]
+    if not wanted.strip():  # an unset variable of a script must not mean "any"
+        raise Refused("RUN is empty: it should be a run's ID, its beginning, or last. See: lead-importer history")
     fitting = [run for run in runs if run.run_id == wanted] or [run for run in runs if run.run_id.startswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]
@@ -43,12 +49,13 @@ def tell_history(ledger: Ledger, *, limit: int, as_json: bool) -> str:
         return "\n".join(json.dumps(_facts(ledger, run), ensure_ascii=False) for run in runs)
     if not runs:
         return "No run yet."
-    lines = [f"{'RUN':<26} {'WHEN':<16} {'COMMAND':<7} {'EXIT':>4}  ROWS AND INPUTS"]
+    lines = [f"{'RUN':<26} {'WHEN':<16} {'COMMAND':<7} {'BY':<10} {'EXIT':>4}  ROWS AND INPUTS"]
     for run in runs:
         inputs = ", ".join(one.path.name for one in ledger.inputs(run.run_id))
-        status = "cut" if run.exit_status is None else str(run.exit_status)
+        status = str(run.exit_status) if run.exit_status is not None else _without_end(run)[0]
         counts = _counts(run.counts) or _without_rows(run)
-        lines.append(f"{run.run_id:<26} {_when(run.started_at):<16} {run.command:<7} {status:>4}  {inputs}: {counts}")
+        told = f"{run.run_id:<26} {_when(run.started_at):<16} {run.command:<7} {run.who or '':<10}"
+        lines.append(f"{told} {status:>4}  {inputs}: {counts}")
     return "\n".join(lines)
 
 
@@ -56,8 +63,9 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
     """Return everything that is known of one run, for people or as a JSON object."""
     if as_json:
         return json.dumps(_facts(ledger, run), ensure_ascii=False, indent=2)
-    ended = "cut off before its end" if run.exit_status is None else _ENDS.get(ExitStatus(run.exit_status), "")
-    doubts = len(ledger.doubts_of(run.run_id))
+    ended = _without_end(run)[1] if run.exit_status is None else _ENDS.get(ExitStatus(run.exit_status), "")
+    standings = ledger.standings(run.run_id)
+    doubts = sum(standings.get(state, 0) for state in _IN_DOUBT)
     lines: list[tuple[str, object]] = [
         ("Run", run.run_id),
         ("Command", run.command + _options(run.request)),
@@ -66,14 +74,16 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         ("Ended", f"{_when(run.finished_at)}, exit status {run.exit_status}: {ended}" if run.finished_at else ended),
         ("Why it stopped", run.cause),
         ("Rows", _counts(run.counts)),
-        ("Leads in doubt", f"{doubts} (lead-importer settle {run.run_id})" if doubts else None),
+        ("Leads now", _counts({state: count for state, count in standings.items() if state not in _IN_DOUBT})),
+        ("Leads in doubt", f"{doubts:,} (lead-importer settle {run.run_id})" if doubts else None),
         ("Guarantee", run.guarantee),
         ("Service", run.service),
         ("Version", run.tool_version),
-        ("Config", f"{run.request.get('config') or 'none'} (decisions {(run.config_hash or '')[:16]}…)"),
+        ("Config", f"{run.request.get('config') or 'none'} (decisions {run.config_hash})"),
     ]
     for one in ledger.inputs(run.run_id):
-        lines += [("Input", f"{one.path} (SHA-256 {one.sha256[:16]}…)"), ("Result", one.result_path or "not written")]
+        result = f"{one.result_path} (SHA-256 {one.result_sha256})" if one.result_path else "not written"
+        lines += [("Input", f"{one.path} (SHA-256 {one.sha256})"), ("Result", result)]
     return "\n".join(f"{name + ':':<16} {value}" for name, value in lines if value)
 
 
@@ -82,7 +92,17 @@ def _facts(ledger: Ledger, run: Run) -> dict[str, Any]:
         {name: str(value) if value is not None else None for name, value in asdict(one).items()}
         for one in ledger.inputs(run.run_id)
     ]
-    return asdict(run) | {"inputs": inputs, "in_doubt": len(ledger.doubts_of(run.run_id))}
+    standings = ledger.standings(run.run_id)
+    doubts = sum(standings.get(state, 0) for state in _IN_DOUBT)
+    going_on = run.exit_status is None and process_of(run.run_id) is not None
+    return asdict(run) | {"inputs": inputs, "going_on": going_on, "leads_now": standings, "in_doubt": doubts}
+
+
+def _without_end(run: Run) -> tuple[str, str]:
+    """Say of a run that has no end yet whether it goes on or was cut off, in a word and in more."""
+    if (process := process_of(run.run_id)) is not None:
+        return "now", f"still going on (process {process})"
+    return "cut", "cut off before its end; run it again to go on"
 
 
 def _options(request: dict[str, Any]) -> str:
@@ -105,7 +125,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _without_rows(run: Run) -> str:
     if run.exit_status is None:
-        return "cut off before its end; run it again to go on"
+        return _without_end(run)[1]
     return _ENDS.get(ExitStatus(run.exit_status), "no rows") if run.exit_status else "no rows"
 
 

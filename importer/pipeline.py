@@ -27,7 +27,7 @@ from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows
 from importer.plan import Work
 from importer.read import expand, read
-from importer.receipt import Facts, move_along, sha256_of, write_receipt
+from importer.receipt import Facts, move_along, receipt_path, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, Source, Status, Table
 from importer.replay import replay
 from importer.sending import Sent, rehearse, send
@@ -128,6 +128,8 @@ class _Inputs:
     works: list[Work]
     targets: list[Path]
     seconds: dict[str, float] = field(default_factory=dict)
+    config_sha256: str | None = None
+    """Of the config file, as it was when it was read."""
 
 
 def run(request: Request, screen: Screen) -> ExitStatus:
@@ -159,6 +161,7 @@ def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = 
             f"run {run.run_id}: its config {request.config or '(none: the columns themselves)'} decides otherwise now than it did then. "
             "Put it back as it was; the result can't be told without it."
         )
+    _refuse_other_lists(run, inputs.config)
     told = replay(inputs.works, ledger, run, allow_duplicate=inputs.config.allow_duplicate)
     sent = Sent(
         told.plan, told.outcomes, told.otherwise, ledger=ledger, cause=run.cause, guarantee=run.guarantee, run=run
@@ -188,6 +191,18 @@ def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
         include=frozenset(said.get("include") or ()),
         results=tuple(one.result_path for one in recorded),
     )
+
+
+def _refuse_other_lists(run: Run, config: Config) -> None:
+    """Refuse where a suppression list says otherwise than it did: a row that was created would read `suppressed`."""
+    recorded = run.request.get("suppress") or ()
+    changed = [path for path, sha256 in zip(config.suppress, recorded, strict=False) if sha256_of(path) != sha256]
+    if changed:
+        raise Refused(
+            f"suppression list {', '.join(map(str, changed))}: it was changed since, so whom run {run.run_id} held back "
+            "can't be told. Put it back as it was; or run the same command again: what was created is not sent again, "
+            "and its IDs stand in the new result."
+        )
 
 
 def _changed(path: Path) -> str:
@@ -278,7 +293,8 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
             )
             screen.say(f"{table.path.name}: {rows} of its own.")
     targets = _targets(request, config, tables)
-    return _Inputs(config, works, targets, seconds)
+    config_sha256 = None if request.config is None else sha256_of(request.config)
+    return _Inputs(config, works, targets, seconds, config_sha256)
 
 
 def _config(request: Request, tables: Sequence[Table]) -> Config:
@@ -490,15 +506,20 @@ def _note_end(
         return gravest({status, error.exit_status})
     if run is None:
         return status
-    for work, frame, target in zip(inputs.works, frames, written, strict=True):
-        write_receipt(
-            target,
-            Facts.of(run),
-            source=work.table.path,
-            source_sha256=work.table.sha256,
-            config=request.config,
-            counts=results.counted([frame]),
-        )
+    recorded = sent.ledger.inputs(run_id) if sent.ledger is not None else []
+    for work, frame, target, source in zip(inputs.works, frames, written, recorded, strict=True):
+        try:
+            write_receipt(
+                target,
+                Facts.of(run),
+                source=source.path,
+                source_sha256=work.table.sha256,
+                config=request.config,
+                config_sha256=inputs.config_sha256,
+                counts=results.counted([frame]),
+            )
+        except OSError as error:
+            screen.say(f"{receipt_path(target)}: the receipt can't be written ({error}); the result is complete.")
     return status
 
 

@@ -5,8 +5,8 @@ It stands beside the result as `<its name without suffix>.receipt.json`. It hold
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +66,35 @@ class Facts:
 
 
 def write_receipt(
-    result: Path, facts: Facts, *, source: Path, source_sha256: str, config: Path | None, counts: Mapping[str, int]
+    result: Path,
+    facts: Facts,
+    *,
+    source: Path,
+    source_sha256: str,
+    config: Path | None,
+    config_sha256: str | None,
+    counts: Mapping[str, int],
 ) -> Path:
-    """Write the receipt of a result; `counts` are its rows by status. An older one under its name is replaced."""
+    """Write the receipt of a result; `counts` are its rows by status. An older one under its name is replaced.
+
+    `source` is where the input lies now: that of `retry` may have been given another name. Raises `OSError`.
+    """
     content = {
         "receipt": _VERSION,
         **{name: getattr(facts, name) for name in Facts.__slots__},
         "input": {"name": source.name, "folder": str(source.resolve().parent), "sha256": source_sha256},
-        "config": None if config is None else {"path": str(config.resolve()), "sha256": sha256_of(config)},
+        "config": None if config is None else {"path": str(config.resolve()), "sha256": config_sha256},
         "result": {"name": result.name, "sha256": sha256_of(result)},
         "rows": sum(counts.values()),
         "counts": dict(counts),
     }
     path = receipt_path(result)
     fresh = path.with_name(f".lead-importer-{path.name}.tmp")
-    fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    try:
+        fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
     return path
 
 
@@ -99,48 +112,96 @@ def differences(path: Path, ledger: Ledger | None) -> tuple[list[str], list[str]
     told = _read(path)
     agrees: list[str] = []
     differs: list[str] = []
-    result = path.with_name(path.name.removesuffix(_ENDING) + Path(told["result"]["name"]).suffix)
-    source = Path(told["input"]["folder"]) / told["input"]["name"]
-    beside = path.with_name(told["input"]["name"])
-    _hold(agrees, differs, "input", beside if beside.exists() else source, told["input"]["sha256"])
+    result = path.with_name(told["result"]["name"])
+    if path.name.endswith(_ENDING):  # a result that was set aside has another name now
+        result = path.with_name(path.name.removesuffix(_ENDING) + result.suffix)
+    _hold(agrees, differs, "input", _source(path, told, ledger), told["input"]["sha256"])
     if told["config"] is not None:
-        _hold(agrees, differs, "config", Path(told["config"]["path"]), told["config"]["sha256"])
+        config = Path(told["config"]["path"])
+        places = [config, path.with_name(config.name)]
+        _hold(agrees, differs, "config", _there(places) or config, told["config"]["sha256"])
     _hold(agrees, differs, "result", result, told["result"]["sha256"])
-    if result.exists():
-        _hold_rows(agrees, differs, result, told)
-    _hold_ledger(agrees, differs, told, result, ledger)
+    cells = _cells(result, differs) if result.is_file() else pl.DataFrame()
+    if "import_status" in cells.columns:
+        _hold_rows(agrees, differs, result, cells, told)
+    _hold_ledger(agrees, differs, told, result, cells, ledger)
     return agrees, differs
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        right = told["receipt"] == _VERSION and {"run_id", "input", "config", "result", "counts", "rows"} <= told.keys()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise Refused(
             f"{path}: this is no receipt that can be read ({error}). Right is a {_ENDING} file of a run."
         ) from error
-    if not right:
+    if not _is_receipt(told):
         raise Refused(f"{path}: this is no receipt of this version. Right is a {_ENDING} file of a run.")
     return dict(told)
 
 
+def _is_receipt(told: Any) -> bool:
+    """Tell whether everything stands there that is held against something; anybody may have changed it."""
+
+    def has(part: Any, **kinds: type) -> bool:
+        return isinstance(part, dict) and all(type(part.get(name)) is kind for name, kind in kinds.items())
+
+    return (
+        has(told, receipt=int, run_id=str, service=str, rows=int, counts=dict)
+        and told["receipt"] == _VERSION
+        and has(told.get("input"), name=str, folder=str, sha256=str)
+        and has(told.get("result"), name=str, sha256=str)
+        and ("config" in told and (told["config"] is None or has(told["config"], path=str, sha256=str)))
+        and "" not in (told["input"]["name"], told["result"]["name"])
+    )
+
+
+def _source(path: Path, told: Mapping[str, Any], ledger: Ledger | None) -> Path:
+    """Find the input: where it lay, beside the receipt, or where a later result's writing has put it."""
+    name, sha256 = told["input"]["name"], told["input"]["sha256"]
+    places: list[Path] = [Path(told["input"]["folder"]) / name, path.with_name(name)]
+    if ledger is not None:
+        places += [one.path for one in ledger.inputs(told["run_id"]) if one.sha256 == sha256]
+    return next((place for place in places if _sha256(place) == sha256), _there(places) or places[0])
+
+
+def _there(places: Sequence[Path]) -> Path | None:
+    return next((place for place in places if place.is_file()), None)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None
+
+
 def _hold(agrees: list[str], differs: list[str], what: str, path: Path, sha256: str) -> None:
-    if not path.is_file():
-        differs.append(f"{what} {path}: it is not there any more")
-    elif sha256_of(path) != sha256:
+    found = _sha256(path)
+    if found == sha256:
+        agrees.append(f"{what} {path}: unchanged")
+    elif found is not None:
         differs.append(f"{what} {path}: it was changed since the run")
     else:
-        agrees.append(f"{what} {path}: unchanged")
+        differs.append(f"{what} {path}: it {'can not be read' if path.exists() else 'is not there any more'}")
 
 
-def _hold_rows(agrees: list[str], differs: list[str], result: Path, told: Mapping[str, Any]) -> None:
-    """Hold the statuses that stand in the result now against the counts."""
+def _cells(result: Path, differs: list[str]) -> pl.DataFrame:
     try:
-        statuses = read(result, Source()).cells.get_column("import_status")
+        cells = read(result, Source()).cells
     except (Refused, pl.exceptions.PolarsError) as error:
         differs.append(f"result {result}: it can't be read as one ({error})")
-        return
+        return pl.DataFrame()
+    if not {"import_status", "import_lead_id", "import_row"} <= set(cells.columns):
+        differs.append(f"result {result}: it lacks columns of ours")
+    return cells
+
+
+def _hold_rows(
+    agrees: list[str], differs: list[str], result: Path, cells: pl.DataFrame, told: Mapping[str, Any]
+) -> None:
+    """Hold the statuses that stand in the result now against the counts."""
+    statuses = cells.get_column("import_status")
     now = dict(statuses.fill_null("").value_counts().iter_rows())
     for status in sorted(now.keys() | told["counts"].keys()):
         was, stands = told["counts"].get(status, 0), now.get(status, 0)
@@ -151,20 +212,30 @@ def _hold_rows(agrees: list[str], differs: list[str], result: Path, told: Mappin
 
 
 def _hold_ledger(
-    agrees: list[str], differs: list[str], told: Mapping[str, Any], result: Path, ledger: Ledger | None
+    agrees: list[str],
+    differs: list[str],
+    told: Mapping[str, Any],
+    result: Path,
+    cells: pl.DataFrame,
+    ledger: Ledger | None,
 ) -> None:
     """Hold the run, its input, and each lead that the result shows as created against the ledger."""
     if told["run_id"].startswith(SANDBOX_RUN):
         agrees.append("ledger: this was a rehearsal, which keeps none")
         return
-    if ledger is None or not ledger.has_run(told["run_id"]):
+    run = ledger.run(told["run_id"]) if ledger is not None else None
+    if ledger is None or run is None:
         differs.append(f"ledger: it does not know run {told['run_id']}")
         return
-    if told["input"]["sha256"] not in {one.sha256 for one in ledger.inputs(told["run_id"])}:
-        differs.append(f"ledger: run {told['run_id']} had another input")
-    if not result.is_file():
-        return
-    cells = read(result, Source()).cells
+    for name, value in asdict(Facts.of(run)).items():
+        if told.get(name) != value:
+            differs.append(f"ledger: run {run.run_id} has {name} {value!r}, the receipt says {told.get(name)!r}")
+    inputs = ledger.inputs(run.run_id)
+    if told["input"]["sha256"] not in {one.sha256 for one in inputs}:
+        differs.append(f"ledger: run {run.run_id} had another input")
+    written = {one.result_path: one.result_sha256 for one in inputs}
+    if written.get(result.resolve(), told["result"]["sha256"]) != told["result"]["sha256"]:
+        differs.append(f"ledger: run {run.run_id} wrote another result {result}")
     if not {"import_status", "import_lead_id", "import_row"} <= set(cells.columns):
         return
     created = cells.filter(pl.col("import_status") == "created").select("import_lead_id", "import_row")

@@ -35,6 +35,7 @@ from importer.ledger import Ledger, Run
 from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Place, Plan, Work, plan, planned, with_column
+from importer.receipt import sha256_of
 from importer.records import Created, Outcome, Status
 from importer.settle import guarantee
 
@@ -78,7 +79,7 @@ class Sent:
             self.ledger.end_run(
                 run_id, exit_status=int(status), counts=dict(counts), guarantee=self.guarantee, cause=self.cause
             )
-        return next(run for run in self.ledger.runs() if run.run_id == run_id)
+        return self.ledger.run(run_id)
 
 
 def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str) -> Sent:
@@ -235,7 +236,7 @@ class _Session:
                 finished_at=None,
                 tool_version=version("lead-importer"),
                 config_hash=self.config.fingerprint(),
-                request=self.request.as_json(),
+                request=self.request.as_json() | {"suppress": [sha256_of(path) for path in self.config.suppress]},
                 who=_user(),
                 guarantee=None,
                 cause=None,

@@ -10,6 +10,7 @@ import anyio
 from importer.api import read_payload
 from importer.connect import Connection, Terms, connect
 from importer.deliver import contact_ids
+from importer.errors import LeadImporterError
 from importer.ledger import Ledger, Run
 from importer.records import Doubt, Lead, Outcome, Status
 from importer.settle import Finding, Found, Settler, is_old
@@ -18,100 +19,109 @@ from importer.settle import Finding, Found, Settler, is_old
 _AT_ONCE = 8
 
 
-def settle_run(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> Counter[str]:
-    """Settle what is open of a run, and return how many leads came to which status (`unknown`: still open).
+def settle_run(
+    terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]
+) -> tuple[Counter[str], LeadImporterError | None]:
+    """Settle what is open of a run; return how many leads came to which status, and what ended it early.
 
-    Raises `Busy` while another sender is at work, `Stopped` where the key is refused or the service can't be reached.
+    `unknown` are those still open. Raises `Busy` while another sender is at work, and whatever keeps it from beginning.
     """
     return anyio.run(_online, terms, ledger, run, say)
 
 
-async def _online(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> Counter[str]:
-    told: Counter[str] = Counter()
+async def _online(
+    terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]
+) -> tuple[Counter[str], LeadImporterError | None]:
     async with connect(terms, ledger, run, say) as connection:
         ledger.cut_off(run.service, "")
         doubts = ledger.doubts_of(run.run_id)
-        say(f"{len(doubts)} leads of run {run.run_id} are in doubt." + (" They are looked up." if doubts else ""))
-        settler = Settler(
+        leads = "1 lead is" if len(doubts) == 1 else f"{len(doubts):,} leads are"
+        say(f"Run {run.run_id}: {leads} in doubt." + (" Looking up; nothing is sent." if doubts else ""))
+        settling = _Settling(connection, run)
+        await settling.settle(doubts)
+    for why, count in settling.reasons.most_common():
+        say(f"Still unknown, {count:,} of them: {why}.")
+    return settling.told, settling.failure
+
+
+class _Settling:
+    """The look-ups of one run."""
+
+    def __init__(self, connection: Connection, run: Run) -> None:
+        self._connection = connection
+        self._run_id = run.run_id
+        self._settler = Settler(
             connection.service,
-            lambda lead_id: ledger.has_lead_id(run.service, lead_id),
-            window=terms.delivery.settle_window,
+            lambda lead_id: connection.ledger.has_lead_id(run.service, lead_id),
+            window=connection.terms.delivery.settle_window,
             turn=connection.gate.wait,
         )
-        one_number = anyio.Lock()
+        self._one_number = anyio.Lock()
+        self.told: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        """Why leads are still unknown."""
+        self.failure: LeadImporterError | None = None
+
+    async def settle(self, doubts: list[Doubt]) -> None:
+        limiter = anyio.CapacityLimiter(_AT_ONCE)
         async with anyio.create_task_group() as tasks:
-            limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+            async def one(doubt: Doubt) -> None:
+                try:
+                    await self._one(doubt)
+                except LeadImporterError as failure:  # the key is refused, or the ledger can't be written
+                    self.failure = self.failure or failure
+                    tasks.cancel_scope.cancel()
+                finally:
+                    limiter.release_on_behalf_of(doubt)
+
             for doubt in doubts:
                 await limiter.acquire_on_behalf_of(doubt)
-                tasks.start_soon(_one, connection, settler, run, doubt, told, limiter, one_number, say)
-    return told
+                tasks.start_soon(one, doubt)
 
-
-async def _one(
-    connection: Connection,
-    settler: Settler,
-    run: Run,
-    doubt: Doubt,
-    told: Counter[str],
-    limiter: anyio.CapacityLimiter,
-    one_number: anyio.Lock,
-    say: Callable[[str], None],
-) -> None:
-    lead = read_payload(doubt.payload)
-    try:
+    async def _one(self, doubt: Doubt) -> None:
+        lead = read_payload(doubt.payload)
         if lead.allow_duplicate:  # of leads alike to the letter each must find one of its own
-            async with one_number:
-                outcome = await _outcome(connection, settler, run, doubt, lead)
-                await connection.ledger.flush()
+            async with self._one_number:
+                outcome = await self._outcome(doubt, lead)
         else:
-            outcome = await _outcome(connection, settler, run, doubt, lead)
-    finally:
-        limiter.release_on_behalf_of(doubt)
-    told[outcome.status.value] += 1
-    if outcome.status is Status.UNKNOWN and outcome.message:
-        say(f"Still unknown: {outcome.message}.")
+            outcome = await self._outcome(doubt, lead)
+        self.told[outcome.status.value] += 1
+        if outcome.status is Status.UNKNOWN:
+            self.reasons[outcome.message or "the look-up tells nothing"] += 1
 
+    async def _outcome(self, doubt: Doubt, lead: Lead) -> Outcome:
+        """Look one lead up, and write down what is proven; what is not stays open."""
+        delivery = self._connection.terms.delivery
+        old = is_old(doubt, timeout=delivery.timeout, window=delivery.settle_window)
+        finding = await self._settler.settle(doubt, lead, is_old=old)
+        outcome = await self._meaning(doubt, lead, finding)
+        if outcome.status is not Status.UNKNOWN:
+            self._connection.ledger.finish(doubt.identity, outcome)
+            await self._connection.ledger.flush()
+        return outcome
 
-async def _outcome(connection: Connection, settler: Settler, run: Run, doubt: Doubt, lead: Lead) -> Outcome:
-    """Look one lead up, and write down what is proven; what is not stays open."""
-    delivery = connection.terms.delivery
-    old = is_old(doubt, timeout=delivery.timeout, window=delivery.settle_window)
-    finding = await settler.settle(doubt, lead, is_old=old)
-    outcome = await _meaning(settler, run, doubt, lead, finding)
-    if outcome.status is not Status.UNKNOWN:
-        connection.ledger.finish(doubt.identity, outcome)
-        await connection.ledger.flush()
-    return outcome
+    async def _meaning(self, doubt: Doubt, lead: Lead, finding: Finding) -> Outcome:
+        outcome = Outcome(Status.UNKNOWN, self._run_id, datetime.now(UTC), message=finding.why, attempts=doubt.attempts)
+        found = finding.lead
+        match finding.found:
+            case Found.OURS if found is not None:
+                ids = contact_ids(lead, found)
+                return replace(outcome, status=Status.CREATED, lead_id=found.lead_id, contact_ids=ids, message=None)
+            case Found.OTHERS | Found.UNCLEAR if found is not None and not lead.allow_duplicate:
+                return replace(outcome, status=Status.DUPLICATE, lead_id=found.lead_id, code="found_by_lookup")
+            case Found.NOT_THERE:
+                return await self._not_there(lead, outcome)
+            case Found.NO_LOOKUP if not lead.allow_duplicate:
+                advice = "; --include unknown sends it again, under the server's own check for duplicates"
+                return replace(outcome, message=finding.why + advice)
+            case _:
+                return outcome
 
-
-async def _meaning(settler: Settler, run: Run, doubt: Doubt, lead: Lead, finding: Finding) -> Outcome:
-    outcome = Outcome(Status.UNKNOWN, run.run_id, datetime.now(UTC), message=finding.why, attempts=doubt.attempts)
-    match finding.found:
-        case Found.OURS if finding.lead is not None:
-            ids = contact_ids(lead, finding.lead)
-            return replace(outcome, status=Status.CREATED, lead_id=finding.lead.lead_id, contact_ids=ids, message=None)
-        case Found.OTHERS | Found.UNCLEAR if finding.lead is not None and not lead.allow_duplicate:
-            return replace(
-                outcome,
-                status=Status.DUPLICATE,
-                lead_id=finding.lead.lead_id,
-                code="found_by_lookup",
-                message=finding.why,
-            )
-        case Found.NOT_THERE:
-            return await _not_there(settler, lead, outcome)
-        case Found.NO_LOOKUP:
-            advice = "; where duplicates are not allowed, --include unknown sends it under the server's own check"
-            return replace(outcome, message=finding.why + ("" if lead.allow_duplicate else advice))
-        case _:
-            return outcome
-
-
-async def _not_there(settler: Settler, lead: Lead, outcome: Outcome) -> Outcome:
-    """Take "not there" for an answer where the server's own check stands guard, or its look-up shows leads of ours."""
-    if lead.allow_duplicate and not await settler.is_proven(lead.campaign_id):
-        return replace(
-            outcome, message="the server does not show it, nor any lead of ours by which that could be trusted"
-        )
-    message = "looked up, and surely not created; retry and the next run send it"
-    return replace(outcome, status=Status.FAILED, code="not_found", message=message)
+    async def _not_there(self, lead: Lead, outcome: Outcome) -> Outcome:
+        """Take "not there" for an answer where the server's own check stands guard, or its look-up shows leads of ours."""
+        if lead.allow_duplicate and not await self._settler.is_proven(lead.campaign_id):
+            why = "the server does not show it, nor any lead of ours by which that could be trusted"
+            return replace(outcome, message=why)
+        message = "looked up, and surely not created; retry and the next run send it"
+        return replace(outcome, status=Status.FAILED, code="not_found", message=message)

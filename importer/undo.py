@@ -5,10 +5,11 @@ was, and no lead is taken for deleted that is not.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
 import orjson
@@ -19,6 +20,7 @@ from importer.errors import Refused, Stopped
 from importer.hashes import Hashes
 from importer.ledger import Ledger, Member, Run
 from importer.records import Created, Meaning
+from importer.settle import as_text
 
 #: A lead's status that says nobody has begun to work on it (api.md).
 _UNTOUCHED = "created"
@@ -26,67 +28,75 @@ _UNTOUCHED = "created"
 _FRESH = 30.0
 _TRIES = 5
 
-
-@dataclass(slots=True)
-class Undone:
-    """What an undo came to: IDs of leads that are gone, and of those kept with the reason."""
-
-    deleted: list[str] = field(default_factory=list)
-    kept: list[tuple[str, str]] = field(default_factory=list)
+#: Told of each lead by its ID: why it was kept, None where it is deleted.
+Report = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ours:
-    """A lead of the run as the ledger holds it."""
+    """A lead of the run as the ledger holds it; `intended_at` is when it was first about to be sent (epoch seconds)."""
 
     identity: bytes
     state: str
     campaign_id: int
     lead_id: str
+    intended_at: float
 
 
 def undo(
-    terms: Terms, ledger: Ledger, run: Run, *, confirm: Callable[[int], bool], say: Callable[[str], None]
-) -> Undone:
+    terms: Terms,
+    ledger: Ledger,
+    run: Run,
+    *,
+    confirm: Callable[[int], bool],
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
     """Delete what a run created and nobody touched; `confirm` is asked once, with how many leads may go.
 
-    Raises `Refused` where the server offers no look-up or no delete, `Stopped` where it can't go on now.
+    Raises `Busy` while another sender is at work, `Refused` where the server offers no look-up or no delete, `Stopped`
+    where it can't go on now; what was deleted by then stays deleted, and undoing again goes on.
     """
-    return anyio.run(_online, terms, ledger, run, confirm, say)
+    if any(ledger.created_by(run.run_id)):
+        anyio.run(_online, terms, ledger, run, confirm, report, say)
+    else:
+        say(f"Run {run.run_id} created no lead that is still there.")
 
 
 async def _online(
-    terms: Terms, ledger: Ledger, run: Run, confirm: Callable[[int], bool], say: Callable[[str], None]
-) -> Undone:
-    ours = {lead.lead_id: lead for lead in (_Ours(*row) for row in ledger.created_by(run.run_id))}
-    undone = Undone()
-    if not ours:
-        say(f"Run {run.run_id} created no lead that is still there.")
-        return undone
+    terms: Terms, ledger: Ledger, run: Run, confirm: Callable[[int], bool], report: Report, say: Callable[[str], None]
+) -> None:
     async with connect(terms, ledger, run, say) as connection:
+        # Only now: until the lock is held, another undo may be at work.
+        ours = [_Ours(*row) for row in ledger.created_by(run.run_id)]
         if not confirm(len(ours)):
             raise Stopped("Nothing was deleted, as you said no.")
-        for campaign_id in sorted({lead.campaign_id for lead in ours.values()}):
-            shown = await _listed(connection, campaign_id, run)
-            for lead in (lead for lead in ours.values() if lead.campaign_id == campaign_id):
-                await _one(connection, lead, shown.get(lead.lead_id), undone)
-    return undone
+        for campaign_id in sorted({lead.campaign_id for lead in ours}):
+            wanted = {lead.lead_id: lead for lead in ours if lead.campaign_id == campaign_id}
+            shown = await _listed(connection, campaign_id, wanted)
+            for lead_id, lead in wanted.items():
+                report(lead_id, await _one(connection, lead, shown.get(lead_id)))
 
 
-async def _listed(connection: Connection, campaign_id: int, run: Run) -> dict[str, tuple[Created, float]]:
-    """Return the leads of a campaign since the day before the run, by ID, each with when it was seen."""
-    since = (datetime.fromisoformat(run.started_at) - timedelta(days=1)).date().isoformat()
+async def _listed(
+    connection: Connection, campaign_id: int, wanted: Mapping[str, _Ours]
+) -> dict[str, tuple[Created, float]]:
+    """Return those wanted of a campaign's leads, by ID, each with when it was seen."""
+    first = datetime.fromtimestamp(min(lead.intended_at for lead in wanted.values()), UTC)
+    since = (first - timedelta(days=1)).date().isoformat()  # the server's dates may be those of another zone
     failure: LookupFailed | None = None
     for attempt in range(_TRIES):
         try:
-            return await _read_pages(connection, campaign_id, since)
+            return await _read_pages(connection, campaign_id, since, wanted)
         except LookupFailed as failed:
             failure = failed
-            await anyio.sleep(2.0**attempt)
+            await anyio.sleep(min(failed.verdict.retry_after or 2.0**attempt, 60.0))
     raise Stopped(f"the leads can't be listed: {failure}. Run undo again to go on.")
 
 
-async def _read_pages(connection: Connection, campaign_id: int, since: str) -> dict[str, tuple[Created, float]]:
+async def _read_pages(
+    connection: Connection, campaign_id: int, since: str, wanted: Mapping[str, _Ours]
+) -> dict[str, tuple[Created, float]]:
     found: dict[str, tuple[Created, float]] = {}
     async with aclosing(connection.service.pages(campaign_id, date_from=since)) as pages:
         await connection.gate.wait()
@@ -96,29 +106,28 @@ async def _read_pages(connection: Connection, campaign_id: int, since: str) -> d
                     "this server has no look-up, so nobody can tell whether the leads were touched since. "
                     "Nothing was deleted; delete them in the platform."
                 )
-            found |= {lead.lead_id: (lead, time.monotonic()) for lead in leads}
+            found |= {lead.lead_id: (lead, time.monotonic()) for lead in leads if lead.lead_id in wanted}
             await connection.gate.wait()
     return found
 
 
-async def _one(connection: Connection, lead: _Ours, seen: tuple[Created, float] | None, undone: Undone) -> None:
+async def _one(connection: Connection, lead: _Ours, seen: tuple[Created, float] | None) -> str | None:
+    """Delete one lead; return why it was kept, None where it is gone."""
     ledger = connection.ledger
     shown = await _fresh(connection, lead, seen)
-    why = None if lead.state == "deleting" and shown is None else _why_kept(connection.hashes, lead, shown, ledger)
-    if why is not None:
-        if lead.state == "deleting":
-            ledger.kept(lead.identity)
-        undone.kept.append((lead.lead_id, why))
-        return
-    if lead.state != "deleting":
-        ledger.deleting(lead.identity)
-    why = await _delete(connection, lead, shown)
+    is_resumed = lead.state == "deleting"
+    why = None if is_resumed and shown is None else _why_kept(connection.hashes, lead, shown, ledger)
     if why is None:
-        ledger.deleted(lead.identity)
-        undone.deleted.append(lead.lead_id)
-    else:
+        if not is_resumed:
+            ledger.deleting(lead.identity)
+        why = await _delete(connection, lead, shown)
+        if why is None:
+            ledger.deleted(lead.identity)
+        else:
+            ledger.kept(lead.identity)
+    elif is_resumed:
         ledger.kept(lead.identity)
-        undone.kept.append((lead.lead_id, why))
+    return why
 
 
 async def _fresh(connection: Connection, lead: _Ours, seen: tuple[Created, float] | None) -> Created | None:
@@ -150,7 +159,7 @@ def _why_kept(hashes: Hashes, lead: _Ours, shown: Created | None, ledger: Ledger
     if touched:
         return f"its status is {' and '.join(touched)}, no longer {_UNTOUCHED}"
     changed = _changed(hashes, lead, shown, ledger.members(lead.identity))
-    return f"it was changed since: {', '.join(changed)}" if changed else None
+    return f"what is stored is not what was sent: {', '.join(changed)}" if changed else None
 
 
 def _changed(hashes: Hashes, lead: _Ours, shown: Created, members: list[Member]) -> list[str]:
@@ -165,12 +174,37 @@ def _changed(hashes: Hashes, lead: _Ours, shown: Created, members: list[Member])
         elif member.position == 0 and hashes.number(lead.campaign_id, _e164(person.phone)) != member.number:
             changed.append("its number")
         elif person.variables is not None:
-            now = hashes.values(orjson.dumps(person.variables).decode())
-            names = sorted(
-                name for name in now.keys() | member.values.keys() if now.get(name) != member.values.get(name)
-            )
-            changed += [f"{whose}variable {name!r}" for name in names]
+            changed += [f"{whose}variable {name!r}" for name in _differing(hashes, person.variables, member.values)]
     return changed + (["a contact was added"] if told else [])
+
+
+def _differing(hashes: Hashes, stored: Mapping[str, Any], sent: Mapping[str, str]) -> list[str]:
+    """Name the variables whose stored value has not the hash of what was sent, however the server writes it."""
+    values = {name: value for name, value in stored.items() if as_text(value) is not None}
+    return sorted(
+        name
+        for name in values.keys() | sent.keys()
+        if name not in values
+        or not any(
+            hashes.values(orjson.dumps({name: spelling}).decode())[name] == sent.get(name)
+            for spelling in _spellings(values[name])
+        )
+    )
+
+
+def _spellings(value: Any) -> Iterator[Any]:
+    """Yield the values that a server may give back as this one: it may keep numbers and booleans as texts."""
+    yield value
+    text = str(as_text(value))
+    yield text
+    for kind in (float, int):
+        with suppress(ValueError, OverflowError):
+            number = kind(text)
+            if as_text(number) == text and (kind is float or abs(number) < 2**63):  # what JSON can say
+                yield number
+    if text in ("0", "1"):
+        yield text == "1"
+        yield "true" if text == "1" else "false"
 
 
 def _e164(phone: str) -> str:
@@ -193,8 +227,7 @@ async def _delete(connection: Connection, lead: _Ours, shown: Created | None) ->
             return None
         if verdict.meaning is Meaning.REJECTED:
             return str(verdict.message)
-        if verdict.meaning is Meaning.STOP:
-            connection.ledger.kept(lead.identity)
-            raise Stopped(str(verdict.message))
+        if verdict.meaning is Meaning.STOP:  # an earlier try may have done it: undoing again tells
+            raise Stopped(f"{verdict.message} Run undo again to go on.")
         await anyio.sleep(min(verdict.retry_after or 0.5 * 2**attempt, 60.0))
     raise Stopped(f"lead {lead.lead_id} can't be deleted now: {verdict.message}. Run undo again to go on.")

@@ -3,49 +3,14 @@
 import json
 import signal
 import subprocess
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Desk, memory
+from past_runs import CONFIG, FAST, change, desk_with, kill, run, told
 
 from importer.sandbox import Sandbox
-
-CONFIG = """\
-campaign_id: 7
-phone: {column: Phone, region: US}
-variables: {customer_name: Name}
-secondary_contacts: {group_by: Account}
-delivery: {settle_window: 1s, timeout: 1s}
-"""
-FAST = ("--rate", "500/s", "--yes", "--concurrency", "4")
-
-
-def desk_with(folder: Path, box: Sandbox, count: int = 6, *, config: str = CONFIG) -> Desk:
-    desk = Desk(folder, box.url)
-    rows = [f"{n},Ada {n},+12125550{100 + n}" for n in range(count)] + ["0,Abe,+12125550190"]
-    desk.write("a.csv", "Account,Name,Phone\n" + "\n".join(rows) + "\n")
-    desk.write("c.yaml", config)
-    return desk
-
-
-def run(desk: Desk, *more: str, status: int = 0) -> str:
-    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST, *more)
-    assert ended.status == status, ended.err
-    return desk.rows("a.results.csv")[0]["import_run_id"]
-
-
-def change(box: Sandbox, lead_id: str, **what: Any) -> None:
-    url = f"{box.url.removesuffix('/api')}/sandbox/lead/{lead_id}"
-    urllib.request.urlopen(urllib.request.Request(url, json.dumps(what).encode(), method="POST")).close()
-
-
-def told(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
-    names = ("import_status", "import_lead_id", "import_contact_id", "import_error_code", "import_row", "import_run_id")
-    return [tuple(row[name] for name in names) for row in rows]
 
 
 def test_a_result_is_written_again_as_it_was(desk: Desk, sandbox: Sandbox) -> None:
@@ -80,35 +45,27 @@ def test_a_retry_is_told_again_from_the_file_it_was_given(desk: Desk, sandbox: S
     text = (desk.folder / "a.results.csv").read_text(encoding="utf-8-sig")
     desk.write("a.results.csv", text.replace(",12,", ",+12125550195,"))
     assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 0
+    kept = desk.run("verify", "--receipt", "a.results.receipt.json")
+    assert kept.status == 0, kept.out
     after = desk.rows("a.results.csv")
     assert desk.run("results", "last", "--out", "again.csv").status == 0
     assert told(desk.rows("again.csv")) == told(after)
 
 
-@pytest.mark.parametrize("what", ["input", "config", "unknown run"])
+@pytest.mark.parametrize("what", ["input", "config", "list", "unknown run"])
 def test_results_are_refused_where_they_can_not_be_told(desk: Desk, sandbox: Sandbox, what: str) -> None:
-    desk = desk_with(desk.folder, sandbox)
+    desk = desk_with(desk.folder, sandbox, config=CONFIG + "suppress: [dnc.txt]\n")
+    desk.write("dnc.txt", "+12125550199\n")
     run_id = run(desk)
+    if what == "list":
+        desk.write("dnc.txt", "+12125550199\n+12125550101\n")
     if what == "input":
         (desk.folder / "a.csv").write_text((desk.folder / "a.csv").read_text() + "y,New,+12125550196\n")
     if what == "config":
-        desk.write("c.yaml", CONFIG.replace("campaign_id: 7", "campaign_id: 8"))
+        desk.write("c.yaml", CONFIG.replace("campaign_id: 7", "campaign_id: 8") + "suppress: [dnc.txt]\n")
     ended = desk.run("results", "20990101" if what == "unknown run" else run_id)
     assert ended.status == 2
-    assert {"input": "a.csv", "config": "c.yaml", "unknown run": run_id}[what] in ended.err
-
-
-def kill(desk: Desk, box: Sandbox, *more: str, posts: int) -> None:
-    """Begin a run, and kill it when the server has had so many creates."""
-    command = desk.command("run", "a.csv", "-c", "c.yaml", "--rate", "20/s", *more)
-    running = subprocess.Popen(command, cwd=desk.folder, env=desk.environment(), stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        if memory(box)["posts"] >= posts:
-            break
-        time.sleep(0.1)
-    assert "still going on" in desk.run("results", "last").err
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    assert {"input": "a.csv", "config": "c.yaml", "list": "dnc.txt", "unknown run": run_id}[what] in ended.err
 
 
 def test_a_killed_run_has_its_result_from_the_ledger(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
@@ -120,8 +77,14 @@ def test_a_killed_run_has_its_result_from_the_ledger(tmp_path: Path, serve: Call
     assert ended.status == 5, ended.err
     statuses = [row["import_status"] for row in desk.rows("a.results.csv")]
     assert statuses == ["created", "created", "created", "unknown", "not_sent", "not_sent", "created"]
-    assert desk.run("settle", "last", "-c", "c.yaml").status == 0
+    undone = desk.run("undo", "last")
+    assert undone.status == 5, undone.err
+    assert "3 leads deleted, 0 kept" in undone.out
+    assert "lead-importer settle" in undone.err
+    assert desk.run("settle", "last").status == 0
     assert [row["import_status"] for row in desk.rows("a.results.csv")][3] == "created"
+    assert desk.run("undo", "last").status == 0
+    assert memory(box)["leads"] == []
 
 
 def test_settle_tells_what_is_there_from_what_surely_is_not(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
@@ -162,7 +125,9 @@ def test_history_and_show_tell_of_runs_without_a_key(desk: Desk, sandbox: Sandbo
     text = desk.run("show", run_id[:-2]).out
     for word in (run_id, "no lead twice", f"a.results.{run_id}.csv", "c.yaml", "7 created"):
         assert word in text
+    assert facts["leads_now"] == {"created": 6}
     assert desk.run("show", "2").status == 2
+    assert "RUN is empty" in desk.run("undo", "").err
 
 
 # Undo.
@@ -233,7 +198,7 @@ def test_verify_tells_key_campaigns_and_what_the_server_can_do(desk: Desk, sandb
     assert ended.status == 0, ended.err
     for words in (
         "Key: accepted",
-        "Campaign 7 'Spring fair': active  <- the config's",
+        "Campaign 7 'Spring fair': active  <- where leads would go.",
         "Look-up of leads: yes",
         "Delete (for undo): yes",
         "no lead twice",
