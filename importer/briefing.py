@@ -13,7 +13,7 @@ from importer.estimate import estimate, leads_within, say_deadline, say_estimate
 from importer.pace import Already, Learned, Limit
 
 #: Campaign statuses in which nobody is called yet; worth a word, no reason to refuse (api.md, "What else").
-_AT_REST = frozenset({"draft", "stopped", "paused"})
+AT_REST = frozenset({"draft", "stopped", "paused"})
 
 
 def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, int], say: Callable[[str], None]) -> None:
@@ -32,7 +32,7 @@ def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, in
         )
     for campaign_id, leads in counts.items():
         campaign = known[campaign_id]
-        at_rest = f" It is {campaign.status}, so nobody is called yet." if campaign.status in _AT_REST else ""
+        at_rest = f" It is {campaign.status}, so nobody is called yet." if campaign.status in AT_REST else ""
         say(
             f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {leads:,} leads.{at_rest}"
         )

@@ -4,13 +4,15 @@ What was found is remembered for the address, and decides which guarantee a run 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anyio
 
 from importer import config as configs
 from importer.api import Campaign, LookupFailed, Service
+from importer.briefing import AT_REST
 from importer.connect import Asked, Terms, base_address
 from importer.errors import ExitStatus, Refused
 from importer.ledger import Ledger
@@ -24,13 +26,12 @@ _NOBODY = "000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a server can do; None: it does not tell."""
+    """What a server can do; None: it does not tell, now."""
 
-    me: bool | None
-    campaigns: bool
     lookup: bool | None
     filters: bool | None
     delete: bool | None
+    campaigns: bool
 
 
 def verify(asked: Asked, campaign: int | None, say: Callable[[str], None]) -> ExitStatus:
@@ -60,25 +61,32 @@ async def _online(
             said = [("", account.name), ("", account.email), ("balance ", account.balance)]
             say("Key: accepted; it belongs to " + ", ".join(f"{word}{value}" for word, value in said if value))
         campaigns = await service.campaigns()
-        if account is None:
-            say("Key: accepted" if campaigns is not None else "Key: not refused, but nothing tells that it is accepted")
-        _say_campaigns(campaigns, wanted, say)
         known = wanted[0] if wanted else (campaigns[0].id if campaigns else 1)
-        found = await _abilities(service, known, account is not None, campaigns is not None)
-    for what, can in (
-        ("Look-up of leads", found.lookup),
-        ("Look-up by number and campaign", found.filters),
-        ("Delete (for undo)", found.delete),
-        ("List of campaigns", found.campaigns),
-    ):
-        say(f"{what}: {'not told' if can is None else 'yes' if can else 'no'}")
-    promise = guarantee(allow_duplicate=allow, offers_lookup=bool(found.lookup))
-    say(f"Guarantee of a run{' with allow_duplicate' if allow else ''}: {promise}.")
+        found = await _abilities(service, known, campaigns is not None)
+        if account is None:
+            accepted = found.campaigns or found.lookup
+            say("Key: accepted" if accepted else "Key: not refused, but nothing tells that it is accepted")
+        _say_campaigns(campaigns, wanted, say)
     with Ledger(terms.ledger) as ledger:
-        ledger.remember(
-            base, lookup=found.lookup, filters=found.filters, delete=found.delete, campaigns=found.campaigns
-        )
+        told = {name: can for name, can in asdict(found).items() if can is not None}
+        ledger.remember(base, **told)
+        remembered = ledger.facts(base)
+    for name, what in _WORDS.items():
+        can = remembered.get(name)
+        now = "" if name in told or can is None else " (as it was told earlier)"
+        say(f"{what}: {'not told' if can is None else 'yes' if can else 'no'}{now}")
+    promise = guarantee(allow_duplicate=allow, offers_lookup=bool(remembered.get("lookup")))
+    say(f"Guarantee of a run{' with allow_duplicate' if allow else ''}: {promise}.")
     return ExitStatus.OK
+
+
+#: What a server may be able to do, in words.
+_WORDS = {
+    "lookup": "Look-up of leads",
+    "filters": "Look-up by number and campaign",
+    "delete": "Delete (for undo)",
+    "campaigns": "List of campaigns",
+}
 
 
 def _say_campaigns(campaigns: Sequence[Campaign] | None, wanted: Sequence[int], say: Callable[[str], None]) -> None:
@@ -86,7 +94,8 @@ def _say_campaigns(campaigns: Sequence[Campaign] | None, wanted: Sequence[int], 
         say("Campaigns: this server lists none, so whether a campaign exists shows with the first lead.")
         return
     for campaign in campaigns:
-        mark = "  <- the config's" if campaign.id in wanted else ""
+        rests = f" It is {campaign.status}, so nobody is called yet." if campaign.status in AT_REST else ""
+        mark = f"  <- where leads would go.{rests}" if campaign.id in wanted else ""
         say(f"Campaign {campaign.id} {campaign.name!r}: {campaign.status or 'status not told'}{mark}")
     missing = sorted(set(wanted) - {campaign.id for campaign in campaigns})
     if missing:
@@ -96,15 +105,13 @@ def _say_campaigns(campaigns: Sequence[Campaign] | None, wanted: Sequence[int], 
         )
 
 
-async def _abilities(service: Service, campaign_id: int, me: bool, campaigns: bool) -> Abilities:
+async def _abilities(service: Service, campaign_id: int, campaigns: bool) -> Abilities:
     lookup = await service.offers_lookup(campaign_id)
     filters: bool | None = None
     if lookup:
-        try:
+        with suppress(LookupFailed):
             filters = await service.honours_filters(campaign_id, _NOBODY)
-        except LookupFailed:
-            filters = None
-    return Abilities(me, campaigns, lookup, filters, await service.offers_delete())
+    return Abilities(lookup, filters, await service.offers_delete(), campaigns)
 
 
 def verify_receipt(receipt: Path, asked: Asked, say: Callable[[str], None]) -> ExitStatus:

@@ -1,0 +1,106 @@
+"""Undo: what it must not do, by the real command; what counts as changed, by its law."""
+
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+from conftest import KEY, memory
+from hypothesis import given
+from hypothesis import strategies as st
+from past_runs import CONFIG, change, desk_with
+
+from importer import api
+from importer.api import Service
+from importer.hashes import Hashes
+from importer.sandbox import Sandbox
+from importer.settle import as_text
+from importer.undo import _differing
+
+HASHES = Hashes(b"k" * 32, "http://127.0.0.1/api")
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(min_size=1),
+    st.sampled_from(["0", "1", "true", "false", "007", "1.0", "1e3", "١"]),
+)
+
+
+def sent(**variables: Any) -> dict[str, str]:
+    return HASHES.values(orjson.dumps(variables).decode())
+
+
+@given(value=VALUES)
+def test_a_value_that_the_server_keeps_as_a_text_is_what_was_sent(value: Any) -> None:
+    assert _differing(HASHES, {"x": value, "y": None}, sent(x=value)) == []
+    assert _differing(HASHES, {"x": as_text(value)}, sent(x=value)) == []
+
+
+@given(value=VALUES, stored=VALUES)
+def test_another_value_is_named(value: Any, stored: Any) -> None:
+    is_alike = as_text(value) == as_text(stored)
+    assert _differing(HASHES, {"x": stored}, sent(x=value)) == ([] if is_alike else ["x"])
+    assert _differing(HASHES, {}, sent(x=value)) == _differing(HASHES, {"x": value}, sent()) == ["x"]
+
+
+TROUBLED = """\
+import sys
+from importer import __main__, api
+from importer.records import Meaning, Verdict
+
+asked = api.Service.delete_lead
+answers = [
+    Verdict(Meaning.AMBIGUOUS, "timeout", "no whole answer came in time"),
+    Verdict(Meaning.STOP, None, "the server refuses the key"),
+]
+
+async def delete_lead(self, lead_id):
+    await asked(self, lead_id)
+    return answers.pop(0)
+
+api.Service.delete_lead = delete_lead
+__main__.main()
+"""
+
+
+def test_a_delete_that_may_have_happened_is_never_taken_for_none(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
+    box = serve()
+    desk = desk_with(tmp_path, box, 3, config=CONFIG + "api: {key_env: LEADS_KEY}\n")
+    keys = {"OTONISTARK_API_KEY": "", "LEADS_KEY": KEY}
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--rate", "500/s", **keys)
+    assert ended.status == 0, ended.err
+    first = memory(box)["leads"][0]
+    change(box, first["id"], status="processing")
+    with sqlite3.connect(next(tmp_path.rglob("ledger.sqlite3"))) as ledger:
+        # As if the run had settled what one of another week had begun.
+        ledger.execute("UPDATE runs SET started_at = '2099-01-01T00:00:00+00:00'")
+    desk.write("troubled.py", TROUBLED)
+    command = desk.command("undo", "last")
+    command[1:3] = ["troubled.py"]
+    stopped = subprocess.run(
+        command, cwd=desk.folder, env=desk.environment(**keys), capture_output=True, text=True, timeout=60
+    )
+    assert stopped.returncode == 3, stopped.stderr
+    assert f"kept lead {first['id']}: its status is processing" in stopped.stdout
+    assert "0 leads deleted, 1 kept" in stopped.stdout
+    ended = desk.run("undo", "last", **keys)
+    assert ended.status == 1, ended.err
+    assert "2 leads deleted, 1 kept" in ended.out
+    assert [lead["id"] for lead in memory(box)["leads"]] == [first["id"]]
+
+
+async def _pages(box: Sandbox) -> int:
+    async with Service(box.url, "key", timeout=5, connections=1) as service:
+        return sum([len(page or ()) async for page in service.pages(7)])
+
+
+def test_a_list_is_as_long_as_the_server_says(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_MOST_PAGES", 2)
+    for number in range(350):
+        sandbox._memory.store({"phone_number": f"+12125{number:06d}", "campaign_id": 7})
+    assert anyio.run(_pages, sandbox) == 350

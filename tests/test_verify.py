@@ -1,0 +1,98 @@
+"""What a server can do is told by its answers, and remembered; a key that is refused later ends a settling."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import Desk
+from past_runs import CONFIG, desk_with
+
+Answers = dict[tuple[str, str], tuple[int, str]]
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[Answers], str]]:
+    """Serve answers by method and path, 404 to all else; what is changed in them counts at once."""
+    servers = []
+
+    def start(answers: Answers) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _say(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                path = self.path.partition("?")[0].removeprefix("/api/user/")
+                status, body = answers.get((self.command, path), (404, '{"message": "The route could not be found."}'))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            do_GET = do_POST = do_DELETE = _say  # noqa: N815 - names that the base class looks for
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/api"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def remembered(desk: Desk, url: str) -> dict[str, Any]:
+    from importer.ledger import Ledger
+
+    with Ledger(next(desk.folder.rglob("ledger.sqlite3")), create=False) as ledger:
+        return ledger.facts(url)
+
+
+def test_a_server_in_trouble_unsays_nothing(tmp_path: Path, answering: Callable[[Answers], str]) -> None:
+    answers: Answers = {
+        ("GET", "me"): (500, "<html>"),
+        ("GET", "campaigns"): (200, json.dumps([{"id": 9, "name": "Old", "status": "stopped"}])),
+        ("GET", "leads"): (200, "[]"),
+        ("DELETE", "leads/0"): (404, '{"message": "Lead not found"}'),
+    }
+    url = answering(answers)
+    desk = Desk(tmp_path, url)
+    told = desk.run("verify", "--campaign", "9", "--base-url", url)
+    assert told.status == 0, told.err
+    for words in (
+        "Key: accepted\n",
+        "It is stopped, so nobody is called yet",
+        "Look-up of leads: yes\n",
+        "is looked up",
+    ):
+        assert words in told.out
+    answers["GET", "leads"] = answers["DELETE", "leads/0"] = (500, "<html>")
+    told = desk.run("verify", "--base-url", url)
+    assert told.status == 0, told.err
+    for words in ("Look-up of leads: yes (as it was told earlier)", "Delete (for undo): yes (as", "is looked up"):
+        assert words in told.out
+    facts = remembered(desk, url)
+    assert {facts[name] for name in ("lookup", "filters", "delete", "campaigns")} == {True}
+    answers["GET", "me"] = (302, "")
+    assert desk.run("verify", "--base-url", url).status == 3
+
+
+def test_a_key_that_is_refused_ends_a_settling_without_a_traceback(
+    tmp_path: Path, answering: Callable[[Answers], str]
+) -> None:
+    answers: Answers = {("POST", "lead"): (500, "<html>")}
+    desk = desk_with(tmp_path, SimpleNamespace(url=answering(answers)), 2, config=CONFIG + "allow_duplicate: true\n")
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--rate", "500/s").status == 5
+    answers["GET", "leads"] = (401, '{"message": "Unauthenticated."}')
+    ended = desk.run("settle", "last")
+    assert ended.status == 3, ended.err
+    assert "refuses the key" in ended.err
+    assert "Traceback" not in ended.err
