@@ -174,8 +174,8 @@ def settle(
 ) -> None:
     """Look up every lead of a run whose outcome is unknown.
 
-    At the address that the run sent to. What is found is created (or somebody else's: duplicate), what is surely not there is failed and sent by retry or
-    the next run; the result file is written again. Nothing is sent.
+    At the address that the run sent to. What is found is created (or somebody else's: duplicate), what is surely not
+    there is failed and sent by retry or the next run; the result file is written again. Nothing is sent.
 
     \b
     Example:
@@ -216,8 +216,8 @@ def undo(
 ) -> None:
     """Delete a run's leads that nobody has touched.
 
-    At the address that the run sent to. Only while a lead's status is still "created" and what is stored is what was sent; what is kept is listed with the
-    reason (status 1). Asks first at a terminal. Cut off, it goes on where it was.
+    At the address that the run sent to. Only while a lead's status is still "created" and what is stored is what was
+    sent; what is kept is listed with the reason (status 1). Asks first at a terminal. Cut off, it goes on where it was.
 
     \b
     Example:

@@ -109,6 +109,7 @@ def _options(request: dict[str, Any]) -> str:
     said = [
         ("--campaign", request.get("campaign")),
         ("--region", request.get("region")),
+        ("--base-url", request.get("base_url")),
         ("--limit", request.get("limit")),
     ]
     said += [("--include", status) for status in _texts(request.get("include"))]

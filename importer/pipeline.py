@@ -62,12 +62,14 @@ class Request:
     """HH:MM by the machine's clock: from then on nothing new is sent."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what decides which leads are sent, for the ledger."""
+        """Return what decides which leads are sent where, for the ledger."""
         return {
             "command": self.command,
             "config": None if self.config is None else str(self.config.resolve()),
             "campaign": self.campaign,
             "region": self.region,
+            "base_url": self.base_url,
+            "ledger": None if self.ledger is None else str(self.ledger.resolve()),
             "limit": self.limit,
             "include": sorted(self.include),
         }
@@ -187,6 +189,8 @@ def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
         out=out,
         campaign=said.get("campaign"),
         region=said.get("region"),
+        base_url=said.get("base_url"),
+        ledger=Path(said["ledger"]) if said.get("ledger") else None,
         limit=said.get("limit"),
         include=frozenset(said.get("include") or ()),
         results=tuple(one.result_path for one in recorded),

@@ -22,6 +22,7 @@ def test_a_result_is_written_again_as_it_was(desk: Desk, sandbox: Sandbox) -> No
     ended = desk.run("results", run_id)
     assert ended.status == 1, ended.err
     assert told(desk.rows("a.results.csv")) == told(before)
+    assert f"--base-url {sandbox.url}" in ended.err  # a retry goes where the run went
     assert memory(sandbox)["posts"] == 6
 
 
