@@ -16,8 +16,9 @@ from hypothesis import settings
 
 from importer.sandbox import Options, Sandbox
 
-# Machines that run these tests are shared: how long an example takes says nothing.
-settings.register_profile("untimed", deadline=None)
+# Machines that run these tests are shared: how long an example takes says nothing. In CI a failure is to repeat; new
+# examples are looked for everywhere else.
+settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("untimed")
 
 KEY = "17|a-key-that-must-never-be-seen"
