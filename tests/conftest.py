@@ -5,9 +5,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,46 @@ def sandbox(serve: Callable[..., Sandbox]) -> Sandbox:
 @pytest.fixture
 def desk(tmp_path: Path, sandbox: Sandbox) -> Desk:
     return Desk(tmp_path, sandbox.url)
+
+
+#: Status and body by method and by path after /api/user/.
+Answers = dict[tuple[str, str], tuple[int, str]]
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[Answers], str]]:
+    """Serve answers by method and path, 404 to all else; what is changed in them counts at once."""
+    servers = []
+
+    def start(answers: Answers) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _say(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                path = self.path.partition("?")[0].removeprefix("/api/user/")
+                status, body = answers.get((self.command, path), (404, '{"message": "The route could not be found."}'))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "/login")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            do_GET = do_POST = do_DELETE = _say  # noqa: N815 - names that the base class looks for
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/api"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def memory(box: Sandbox) -> dict[str, Any]:

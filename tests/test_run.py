@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import openpyxl
 import pytest
-from conftest import Desk, memory
+from conftest import Answers, Desk, memory
 
 from importer.sandbox import Sandbox
 
@@ -288,44 +288,9 @@ def test_only_a_confirmed_lead_counts_as_created(
 
 
 @pytest.fixture
-def raw_server():
-    """Serve one answer to every POST, and 404 to all else."""
-    import threading
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-    servers = []
-
-    def start(status: int, body: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _say(self, status: int, body: str) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.send_response(status)
-                if status == 302:
-                    self.send_header("Location", "/login")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def do_POST(self) -> None:
-                self._say(status, body)
-
-            def do_GET(self) -> None:
-                self._say(404, "{}")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/api"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def raw_server(answering: Callable[[Answers], str]) -> Callable[[int, str], str]:
+    """Serve one answer to every create, and 404 to all else."""
+    return lambda status, body: answering({("POST", "lead"): (status, body)})
 
 
 def test_an_unreachable_server_ends_with_status_3_and_sends_nothing(desk: Desk) -> None:

@@ -1,57 +1,18 @@
 """What a server can do is told by its answers, and remembered; a key that is refused later ends a settling."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-from conftest import Desk
+from conftest import Answers, Desk
 from past_runs import CONFIG, desk_with
 
-Answers = dict[tuple[str, str], tuple[int, str]]
-
-
-@pytest.fixture
-def answering() -> Iterator[Callable[[Answers], str]]:
-    """Serve answers by method and path, 404 to all else; what is changed in them counts at once."""
-    servers = []
-
-    def start(answers: Answers) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _say(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                path = self.path.partition("?")[0].removeprefix("/api/user/")
-                status, body = answers.get((self.command, path), (404, '{"message": "The route could not be found."}'))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            do_GET = do_POST = do_DELETE = _say  # noqa: N815 - names that the base class looks for
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/api"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+from importer.ledger import Ledger
 
 
 def remembered(desk: Desk, url: str) -> dict[str, Any]:
-    from importer.ledger import Ledger
-
     with Ledger(next(desk.folder.rglob("ledger.sqlite3")), create=False) as ledger:
         return ledger.facts(url)
 
