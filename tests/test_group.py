@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_laws import COLUMNS, ROW, config, grouped, table
 
@@ -74,6 +74,16 @@ def test_every_row_is_in_exactly_one_lead_named_after_its_first_row(
 
 
 @given(ROWS, KINDS, st.booleans())
+@example(
+    # The primary stands between its contacts.
+    [
+        ("A", "", "+12125550101", "7", "New", ""),
+        ("A", "Primary", "+12125550100", "7", "New", ""),
+        ("A", "", "+12125550102", "7", "New", ""),
+    ],
+    "flagged",
+    True,
+)
 @settings(max_examples=35, deadline=None)
 def test_a_contacts_id_is_told_to_the_row_of_that_contact(rows: list[tuple[str, ...]], kind: str, hold: bool) -> None:
     work, found = grouped(table(rows), settings_of(kind, hold=hold))
