@@ -230,8 +230,9 @@ class _Reply(NamedTuple):
 _MOST_BYTES = 4 * 2**20
 #: What the service gives at most on a page of leads.
 _PER_PAGE = 100
-#: Pages after which a list counts as endless. Never read as "not there".
-_MOST_PAGES = 1_000
+#: Pages after which a list counts as endless: where it does not say its last page, and where it does (ten million
+#: leads in a campaign). Never read as "not there".
+_MOST_PAGES, _MOST_TOLD_PAGES = 1_000, 100_000
 #: Seconds that an idle connection is kept: under the 5 s after which common servers (Apache, Node, uvicorn) hang up.
 #: Whether a lead that was sent just then was taken is anybody's guess; a new connection costs milliseconds.
 _KEEP_IDLE = 4.0
@@ -407,7 +408,7 @@ class Service:
             fresh = {lead.lead_id for lead in leads} - seen
             if not listed.goes_on(page) or not fresh:  # nothing new: a server that ignores the page too
                 return
-            if page >= max(_MOST_PAGES, listed.last_page or 0):
+            if page >= min(max(_MOST_PAGES, listed.last_page or 0), _MOST_TOLD_PAGES):
                 raise LookupFailed(Verdict(_MAYBE, "endless_list", f"a look-up did not end after {page} pages"))
             seen |= fresh
 

@@ -706,14 +706,23 @@ def test_a_look_up_that_fails_is_never_read_as_not_there(
     assert (raised.value.verdict.meaning, raised.value.verdict.retry_after) == (meaning, wait)
 
 
-def test_a_list_without_end_is_never_read_as_not_there(uvloop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("more", "pages"), [({"last_page": 10**9}, 7), ({"next_page_url": "/user/leads?page=2"}, 5)], ids=["told", "untold"]
+)
+def test_a_list_without_end_is_never_read_as_not_there(
+    uvloop: bool, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], pages: int
+) -> None:
     monkeypatch.setattr("importer.api._MOST_PAGES", 5)
+    monkeypatch.setattr("importer.api._MOST_TOLD_PAGES", 7)
+    asked: list[int] = []
 
     def answer(_: str, query: dict[str, str]) -> bytes:
-        return reply(json.dumps({"data": [lead(int(query["page"]), "+1")], "last_page": 10**9}))
+        asked.append(int(query["page"]))
+        return reply(json.dumps({"data": [lead(asked[-1], "+1")], **more}))
 
-    with RawServer(routes(answer)) as server, pytest.raises(LookupFailed):
+    with RawServer(routes(answer)) as server, pytest.raises(LookupFailed, match=f"did not end after {pages} pages"):
         run(uvloop, lambda: _with(server.address, lambda api: api.find_leads(7, "12125550100")))
+    assert asked == list(range(1, pages + 1))
 
 
 @pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"data": rows}, lambda rows: {"campaigns": rows}])
