@@ -8,11 +8,14 @@ alphabet, none of them a capital in the middle of a word, and no signs between l
 import codecs
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from importer.errors import Refused
+
+#: A byte order mark that was taken for three letters of Windows-1252, and saved as such.
+_MARK_AS_LETTERS = codecs.BOM_UTF8.decode("cp1252").encode()
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -96,6 +99,17 @@ _MARKS = {
 
 def to_utf8(path: Path, content: bytes, wanted: str | None = None) -> Text:
     """Return the text in UTF-8; `wanted` is Python's name of the encoding that was set. Raises `Refused`."""
+    text = _text(path, content, wanted)
+    if not text.utf8.startswith(_MARK_AS_LETTERS):
+        return text
+    note = (
+        "the file begins with the letters \u00ef\u00bb\u00bf, a mark of UTF-8 that a program read as Windows-1252 before it "
+        "saved the file again; they were left out of the first header. Letters beyond A to Z may be wrong: see the rows"
+    )
+    return replace(text, utf8=text.utf8.removeprefix(_MARK_AS_LETTERS), notes=(*text.notes, note))
+
+
+def _text(path: Path, content: bytes, wanted: str | None) -> Text:
     if wanted is not None:
         return _decoded(path, content, wanted, f"{wanted} was set (source.encoding)")
     encoding = marked_encoding(content)

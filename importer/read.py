@@ -25,7 +25,7 @@ from importer.read_text import MAX_CELL, peek_text, read_text
 from importer.read_workbook import peek_workbook, read_workbook
 from importer.records import Source, Table
 from importer.sheet_records import locked
-from importer.unpack import STDIN, load, unpack, unpacked_name
+from importer.unpack import STDIN, load, read_part, unpack, unpacked_name
 
 #: How content begins that is no table, and what to say then.
 _OTHERS = {
@@ -171,7 +171,9 @@ def _kind(path: Path, content: bytes) -> str:
             raise Refused(f"{path}: {what}, and run this again.")
     start = content[:4000].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower()
     if re.match(
-        rb"(<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(!doctype html|html|table|meta|head|body|div|style)\b", start, re.DOTALL
+        rb"(?>(?:<!--(?>.*?-->)\s*|<\?xml[^>]*>\s*)*)<(!doctype html|html|table|meta|head|body|div|style)\b",
+        start,
+        re.DOTALL,
     ):
         return "html"
     if start.startswith((b"<?xml", b"<workbook", b"<ss:workbook", b"<!doctype")):
@@ -199,9 +201,9 @@ def _zip_kind(path: Path, content: bytes) -> str:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = set(archive.namelist())
             size = archive.getinfo("mimetype").file_size if "mimetype" in names else 0
-            mimetype = archive.read("mimetype") if 0 < size < 200 else b""
+            mimetype = read_part(path, archive, "mimetype") if 0 < size < 200 else b""
             manifest = archive.getinfo("META-INF/manifest.xml").file_size if "META-INF/manifest.xml" in names else 0
-            locks = 0 < manifest < 1_000_000 and b"encryption-data" in archive.read("META-INF/manifest.xml")
+            locks = 0 < manifest < 1_000_000 and b"encryption-data" in read_part(path, archive, "META-INF/manifest.xml")
     except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, zlib.error, EOFError) as error:
         raise Refused(
             f"{path}: the workbook is damaged ({error}). Export it again, or let Excel repair it, and run this again."

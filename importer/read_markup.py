@@ -23,8 +23,16 @@ from importer.sheets import CELLS, Facts, Sheet, adds_to_number, table_of, trimm
 #: Columns that one cell of a page may span (HTML, "Tabular data").
 _MAX_SPAN = 1000
 
+#: Places below cells that span several rows, and tables on a page; more are no list.
+_MAX_TAKEN, _MAX_TABLES = 1_000_000, 10_000
+
 #: Stands for a line break of the page among the pieces of a cell; no page holds a NUL.
 _BREAK = "\0"
+
+#: Characters of a page that are parsed at once, and of markup that may wait for its end.
+_PIECE, MAX_MARKUP = 65_536, 1_048_576
+
+_AS_CSV = "Is this a list? Export it again, as CSV or .xlsx."
 
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 
@@ -34,8 +42,7 @@ def read_html(path: Path, content: bytes, *, kind: str, source: Source, sha256: 
     declared = _CHARSET.search(content[:4096])
     text = to_utf8(path, content, source.encoding or _known(content, declared and declared[1]))
     page = _Page(path)
-    page.feed(text.utf8.decode())
-    page.close()
+    page.read(text.utf8.decode())
     sheets = [table.sheet(f"Table {number}") for number, table in enumerate(page.tables, 1)]
     if not any(sheet.cells.height for sheet in sheets):
         raise Refused(
@@ -57,7 +64,7 @@ def read_xml(path: Path, content: bytes, *, kind: str, source: Source, sha256: s
             f"{path}, line {error.lineno}: the XML spreadsheet is damaged ({expat.errors.messages.get(error.code, error)}). "
             "Export it again, and run this again."
         ) from error
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, LookupError) as error:
         raise Refused(f"{path}: the XML spreadsheet is damaged ({error}). Export it again.") from error
     return table_of(path, book.sheets, kind=kind, source=source, sha256=sha256)
 
@@ -92,6 +99,8 @@ class _Grid:
 
     def put(self, row: int, column: int, text: str) -> None:
         """Set a cell; raises `Refused` where the sheet grows out of bounds."""
+        if row < 0 or column < 0:
+            raise ValueError(f"a cell stands in row {row + 1}, column {column + 1}")
         if row >= MAX_ROWS or column >= MAX_COLUMNS or (row + 1) * max(self.width, column + 1) > MAX_CELLS:
             raise Refused(too_many_cells(self.path, self.name))
         while len(self.rows) <= row:
@@ -130,10 +139,26 @@ class _Page(HTMLParser):
         self._span = (1, 1)
         self._taken: dict[tuple[int, int], bool] = {}
 
+    def read(self, page: str) -> None:
+        """Read it all, piece by piece: what has no end is tried once a piece and not once a sign.
+
+        Raises `Refused` where markup goes on without an end, and where the page is cut off inside a cell.
+        """
+        for start in range(0, len(page), _PIECE):
+            self.feed(page[start : start + _PIECE])
+            if len(self.rawdata) > MAX_MARKUP:
+                raise Refused(f"{self._path}: the page has markup without an end. {_AS_CSV}")
+        self.rawdata = self.rawdata.partition("<")[0]  # browsers leave out a tag that is cut off
+        self.close()
+        if self._cell is not None and self._open:
+            raise Refused(f"{self._path}: the page ends inside a cell of its table, so it is cut off. Get it again.")
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Follow rows and cells, closed or not."""
         if tag == "table":
             self._end_cell()
+            if len(self.tables) == _MAX_TABLES:
+                raise Refused(f"{self._path}: the page has more than {_MAX_TABLES:,} tables. {_AS_CSV}")
             self._open.append(_Grid(self._path, name=f"Table {len(self.tables) + 1}"))
             self.tables.append(self._open[-1])
             self._taken.clear()
@@ -163,11 +188,6 @@ class _Page(HTMLParser):
         if self._cell is not None:
             self._cell.append(data)
 
-    def close(self) -> None:
-        """End what was cut off."""
-        super().close()
-        self._end_cell()
-
     def _end_cell(self) -> None:
         if self._cell is None or not self._open:
             return
@@ -180,6 +200,8 @@ class _Page(HTMLParser):
         text = "\n".join(re.sub(r"[ \t\r\f]+", " ", line).strip(" ") for line in _lines(self._cell)).strip("\n")
         if text:
             grid.put(row, self._column, text)
+        if len(self._taken) + down * right > _MAX_TAKEN or self._column + right > MAX_COLUMNS:
+            raise Refused(f"{self._path}: cells of {grid.name} span more than a sheet holds. {_AS_CSV}")
         if down * right > 1:
             grid.merged.append((row, self._column, row + down - 1, self._column + right - 1))
             for lower in range(1, min(down, _MAX_SPAN)):
@@ -251,17 +273,18 @@ class _Book:
                 self._grid = _Grid(self._path, of_sheet.get("Name", ""))
                 self._place, self._columns = [-1, -1], -1
             case "Column":
-                self._columns = int(of_sheet.get("Index", self._columns + 2)) - 1
+                self._columns = min(int(of_sheet.get("Index", self._columns + 2)) - 1, MAX_COLUMNS)
                 span = min(int(of_sheet.get("Span", 0)), MAX_COLUMNS)
                 if of_sheet.get("Hidden") == "1":
-                    self._grid.hidden_columns |= set(range(self._columns, self._columns + span + 1))
+                    self._grid.hidden_columns |= set(range(self._columns, min(self._columns + span + 1, MAX_COLUMNS)))
                 self._columns += span
             case "Row":
-                self._place = [int(of_sheet.get("Index", self._place[0] + 2)) - 1, -1]
+                self._place = [_further("row", int(of_sheet.get("Index", self._place[0] + 2)) - 1, self._place[0]), -1]
                 if of_sheet.get("Hidden") == "1":
                     self._grid.hidden_rows.add(self._place[0])
             case "Cell":
-                self._place[1] = int(of_sheet.get("Index", self._place[1] + 2)) - 1
+                place = int(of_sheet.get("Index", self._place[1] + 2)) - 1
+                self._place[1] = _further("column", place, self._place[1])
                 self._cell = of_sheet
             case "Data":
                 self._kind, self._text = of_sheet.get("Type", ""), []
@@ -303,6 +326,13 @@ class _Book:
             text = {"1": "true", "0": "false"}.get(text.strip(), text)
         if text:
             self._grid.put(row, column, text)
+
+
+def _further(what: str, place: int, before: int) -> int:
+    """Return a place from 0; raises `ValueError` for one that goes back, and would overwrite a cell."""
+    if place <= before:
+        raise ValueError(f"{what} {place + 1} stands after {what} {before + 1}")
+    return place
 
 
 def _plain(text: str) -> str:

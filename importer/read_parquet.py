@@ -47,10 +47,18 @@ def read_parquet(path: Path, content: bytes, *, kind: str, source: Source = _FOU
     places = pl.DataFrame({"row": pl.int_range(2, cells.height + 2, dtype=pl.Int64, eager=True)}).select(
         sheet=pl.lit(None, pl.String), row="row"
     )
-    numbers = found.select(
-        pl.col(name).is_not_null() for name, dtype in schema.items() if dtype.is_numeric() and found[name].count()
-    )
+    numbers = found.select(_numbers(name, dtype) for name, dtype in schema.items() if dtype.is_numeric())
+    numbers = numbers.select(column.name for column in numbers if column.any())
     return Table(path, kind, tuple(cells.columns), cells, places, sha256, delimiter=",", numbers=numbers)
+
+
+def _numbers(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Tell numbers as workbooks hold them; whole ones of more than 15 digits are exact here, and so as good as texts."""
+    column = pl.col(name)
+    is_exact = (
+        (column >= 10**15) | (column <= -(10**15)) if dtype.is_integer() or dtype.is_decimal() else pl.lit(value=False)
+    )
+    return (column.is_not_null() & ~is_exact.fill_null(value=False)).alias(name)
 
 
 def _texts(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -26,7 +26,7 @@ from importer.records import Source, Table
 from importer.sheet_records import tell_xls, tell_xlsb
 from importer.sheet_xml import Told, tell_ods, tell_xlsx
 from importer.sheets import CELLS, HEADER_SEARCH, NUMBER, Sheet, table_of, trimmed
-from importer.unpack import MAX_BYTES, MAX_RATIO, SMALL
+from importer.unpack import MAX_BYTES, MAX_RATIO, SMALL, read_part
 
 #: How calamine writes date cells; text cells may look the same.
 _DATE_LIKE = r"^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d.*| 00:00:00)$|^1899-12-31 "
@@ -43,7 +43,7 @@ _TELLERS: dict[str, Callable[[Path, zipfile.ZipFile], dict[str, Told]]] = {
 #: What a damaged archive, or damaged XML in it, raises.
 _DAMAGE = (
     zipfile.BadZipFile,
-    KeyError,
+    LookupError,  # a part, or an encoding, that is not there
     ParseError,
     RuntimeError,
     OSError,
@@ -68,7 +68,7 @@ def peek_workbook(path: Path, content: bytes) -> bool:
     if content.startswith(b"PK"):
         with _archive(path, content) as archive:
             parts = [name for name in archive.namelist() if re.search(r"sharedStrings|worksheets/|content\.xml", name)]
-            if not any(b"import_run_id" in archive.read(name) for name in parts if name.endswith(".xml")):
+            if not any(b"import_run_id" in read_part(path, archive, name) for name in parts if name.endswith(".xml")):
                 return False
     with _calamine(path):
         reader = fastexcel.read_excel(content)

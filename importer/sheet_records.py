@@ -17,8 +17,9 @@ import polars as pl
 
 from importer.errors import Refused
 from importer.headers import letter
-from importer.sheet_xml import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Told, too_many_cells
+from importer.sheet_xml import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Told, refuse_cells, too_many_cells
 from importer.sheets import CELLS, Facts, adds_to_number
+from importer.unpack import read_part
 
 #: Columns of an .xls ([MS-XLS] 2.2.1).
 _OLD_COLUMNS = 256
@@ -210,8 +211,7 @@ def _of_stream(path: Path, stream: bytes) -> dict[str, Told]:
                 _damaged(path, f"a cell stands in column {found.reach[3] + 1}; such a sheet has {_OLD_COLUMNS}")
             )
         cells += found.size
-        if cells > MAX_CELLS:
-            raise Refused(too_many_cells(path, name))
+        refuse_cells(path, name, cells)
         told[name] = found.told()
     return told
 
@@ -288,12 +288,12 @@ def tell_xlsb(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
     """Return what is known of each sheet by its name; raises as `sheet_xml.tell_xlsx` does."""
     targets = {
         relation.get("Id"): normpath(join("/xl", relation.get("Target", ""))).lstrip("/")
-        for relation in ElementTree.fromstring(archive.read("xl/_rels/workbook.bin.rels"))  # noqa: S314 - read in bounds
+        for relation in ElementTree.fromstring(read_part(path, archive, "xl/_rels/workbook.bin.rels"))  # noqa: S314 - read in bounds
     }
-    formats = _xlsb_formats(archive) if "xl/styles.bin" in archive.namelist() else {}
     told, cells = {}, 0
     try:
-        for kind, body in _wide_records(archive.read("xl/workbook.bin")):
+        formats = _xlsb_formats(path, archive) if "xl/styles.bin" in archive.namelist() else {}
+        for kind, body in _wide_records(read_part(path, archive, "xl/workbook.bin")):
             if kind != 156:  # BrtBundleSh
                 continue
             relation, end = _wide(body, 8)
@@ -301,21 +301,20 @@ def tell_xlsb(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
             part = targets.get(relation, "")
             if "worksheets/" in part:
                 found = _Found(formats)
-                _take_xlsb(found, archive.read(part))
+                _take_xlsb(found, read_part(path, archive, part))
                 cells += found.size
-                if cells > MAX_CELLS:
-                    raise Refused(too_many_cells(path, name))
+                refuse_cells(path, name, cells)
                 told[name] = found.told()
     except (struct.error, IndexError) as error:
         raise Refused(_damaged(path, str(error))) from error
     return told
 
 
-def _xlsb_formats(archive: zipfile.ZipFile) -> dict[int, str]:
+def _xlsb_formats(path: Path, archive: zipfile.ZipFile) -> dict[int, str]:
     codes: dict[int, str] = {}
     formats: dict[int, str] = {}
     place, inside = 0, False
-    for kind, body in _wide_records(archive.read("xl/styles.bin")):
+    for kind, body in _wide_records(read_part(path, archive, "xl/styles.bin")):
         if kind == 44:  # BrtFmt
             codes[struct.unpack_from("<H", body)[0]] = _wide(body, 2)[0]
         elif kind in (617, 618):  # BrtBeginCellXFs, BrtEndCellXFs

@@ -7,9 +7,9 @@ It runs before calamine, so that what would eat the machine never gets there. A 
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from html import unescape
+from itertools import zip_longest
 from pathlib import Path
 from posixpath import join, normpath
 from xml.etree import ElementTree
@@ -19,6 +19,7 @@ import polars as pl
 from importer.errors import Refused
 from importer.headers import letter
 from importer.sheets import CELLS, Facts, adds_to_number
+from importer.unpack import free_memory, read_part
 
 #: Cells from the first filled row and column to the last: calamine makes room for each. A million rows of 70 columns.
 MAX_CELLS = 75_000_000
@@ -26,8 +27,14 @@ MAX_CELLS = 75_000_000
 #: Rows and columns of a sheet (Microsoft, "Excel specifications and limits").
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 
-#: Cells that one cell of an OpenDocument file may stand for, to be looked at one by one.
-_MOST_REPEATED = 100_000
+#: Filled cells that those of an OpenDocument file may stand for by repeating: so many, or so many times as many.
+_MOST_REPEATED, _MOST_TIMES = 1_000_000, 20
+
+#: Tables inside one another; each is a call inside another of calamine's.
+_MAX_DEPTH = 8
+
+#: Bytes that calamine, fastexcel and polars take together for a cell, empty ones too (measured: 73 M cells, 3.7 GB).
+_BYTES_PER_CELL = 50
 
 #: Bytes of XML that are searched at once; bounds the memory of what is found.
 _PIECE = 16 * 1024**2
@@ -46,22 +53,30 @@ class Told:
     """Whether `facts.numbers` is complete; else calamine is asked once more."""
 
 
-_TYPED = r"<(?:\w+:)?c(?:\s+(?:r=[\"'][A-Z]+\d+[\"']|s=[\"']\d+[\"']|t=[\"']n[\"']|[cv]m=[\"']\d+[\"']|ph=[\"']\d[\"']))+\s*>"
-_FORMULA = r"<(?:\w+:)?f(?:\s[^>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)"
-_NUMBERS = rf"{_TYPED}(?:{_FORMULA})?<(?:\w+:)?v[^>]*>[^<]*"
+# Attributes never reach over a "<", so that a tag without an end costs its own length only. Spaces may stand between
+# all parts, and attributes of any name, since people's own programs write so.
+_ATTRIBUTE = r"(?:[^t\s=<>/][^\s=<>/]*|t[^\s=<>/]+)\s*=\s*(?:\"[^\"<]*\"|'[^'<]*')"  # of any name but t
+_TYPED = rf"<(?:\w+:)?c(?:\s+(?:{_ATTRIBUTE}|t\s*=\s*[\"']n[\"']))+\s*>"
+_FORMULA = r"<(?:\w+:)?f(?:\s[^<>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)"
+_NUMBERS = rf"{_TYPED}\s*(?:{_FORMULA}\s*)?<(?:\w+:)?v(?:\s[^<>]*)?>[^<]*"
 _CELL = r"<(?:\w+:)?c"
-_FILLED = r"<(?:\w+:)?c\s[^>]*[^/>]>\s*<(?:\w+:)?(?:v|is|f)[\s>]"
+_FILLED = r"<(?:\w+:)?c\s[^<>]*[^/<>]>\s*<(?:\w+:)?(?:v|is|f)[\s>]"
+_UNPLACED = rf"{_CELL}(?:[>/]|\s+(?:[^r\s]|r(?:[^=]|=(?:[^\"']|[\"'][^A-Z]))))"
 
-_START = rb"<(?:\w+:)?c\s(%s[^>]*[^>/])>"
-_VALUE = rb"<(?:\w+:)?v[^>]*>(%s)</(?:\w+:)?v>"
-_ERRORS = re.compile(_START % rb"(?=[^>]*\bt=[\"']e[\"'])" + b"(?:%s)?" % _FORMULA.encode() + _VALUE % rb"[^<]*")
-_BARE = re.compile(
-    _START % rb"(?![^>]*\bt=[\"'](?:str|e))" + _FORMULA.encode() + rb"(?:<(?:\w+:)?v\s*/>|<v></v>)?</(?:\w+:)?c>"
+_START = rb"<(?:\w+:)?c\s(%s[^<>]*[^/<>])>\s*"
+_VALUE = rb"<(?:\w+:)?v(?:\s[^<>]*)?>(%s)</(?:\w+:)?v>"
+_ERRORS = re.compile(
+    _START % rb"(?=[^<>]*\bt\s*=\s*[\"']e[\"'])" + rb"(?:%s\s*)?" % _FORMULA.encode() + _VALUE % rb"[^<]*"
 )
-_PLACE = re.compile(rb"\br=[\"']([A-Z]+)(\d+)[\"']")
-_HIDDEN_ROW = r"<(?:\w+:)?row\s[^>]*\bhidden=[\"'](?:1|true)[\"'][^>]*>"
-_HIDDEN_COLUMN = re.compile(rb"<(?:\w+:)?col\s(?=[^>]*\bhidden=[\"'](?:1|true)[\"'])([^>]*)>")
-_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=[\"']([A-Z]+)(\d+):([A-Z]+)(\d+)[\"']")
+_BARE = re.compile(
+    _START % rb"(?![^<>]*\bt\s*=\s*[\"'](?:str|e))"
+    + _FORMULA.encode()
+    + rb"\s*(?:<(?:\w+:)?v\s*/>\s*|<v>\s*</v>\s*)?</(?:\w+:)?c>"
+)
+_PLACE = re.compile(rb"\br\s*=\s*[\"']([A-Z]+)(\d+)[\"']")
+_HIDDEN_ROW = r"<(?:\w+:)?row\s[^<>]*\bhidden\s*=\s*[\"'](?:1|true)[\"'][^<>]*>"
+_HIDDEN_COLUMN = re.compile(rb"<(?:\w+:)?col\s(?=[^<>]*\bhidden\s*=\s*[\"'](?:1|true)[\"'])([^<>]*)>")
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^<>]*?ref=[\"']([A-Z]+)(\d+):([A-Z]+)(\d+)[\"']")
 
 
 # .xlsx and .xlsm.
@@ -78,11 +93,22 @@ def tell_xlsx(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
     for name, part in _sheet_parts(path, archive).items():
         xml = _part(path, archive, part)
         pieces = _pieces(xml)
-        most = _extent(path, name, pieces)
-        if most > MAX_CELLS:
-            raise Refused(too_many_cells(path, name))
-        told[name] = _of_sheet(xml, pieces, formats, has_date_texts=shared)
+        is_placed = _is_placed(pieces)
+        refuse_cells(path, name, _extent(path, name, pieces, is_placed=is_placed))
+        told[name] = _of_sheet(xml, pieces, formats, has_date_texts=shared, is_placed=is_placed)
     return told
+
+
+def refuse_cells(path: Path, sheet: str, cells: int) -> None:
+    """Raise `Refused` for a sheet whose cells, from the first to the last, are too many, or larger than free memory."""
+    free = free_memory()
+    if cells > MAX_CELLS:
+        raise Refused(too_many_cells(path, sheet))
+    if free is not None and cells * _BYTES_PER_CELL > free:
+        raise Refused(
+            f'{path}, sheet "{sheet}": its cells span {cells:,} from the first to the last, which is more than fits into '
+            f"the memory that is free ({free // 1024**2:,} MiB). Take out cells far off the table, or split the list."
+        )
 
 
 def too_many_cells(path: Path, sheet: str) -> str:
@@ -95,7 +121,7 @@ def too_many_cells(path: Path, sheet: str) -> str:
 
 def _part(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     """Return a part's bytes. No spreadsheet program declares entities; a billion laughs begins that way."""
-    content = archive.read(name)
+    content = read_part(path, archive, name)
     if b"<!DOCTYPE" in content[:4096] or b"<!ENTITY" in content[:4096]:
         raise Refused(
             f"{path}: its part {name!r} declares entities, which no spreadsheet program does. "
@@ -137,11 +163,14 @@ def _formats(styles: bytes) -> dict[int, str]:
 # How far a sheet reaches.
 
 
-def _extent(path: Path, name: str, pieces: pl.Series) -> int:
+def _extent(path: Path, name: str, pieces: pl.Series, *, is_placed: bool) -> int:
     """Return how many cells calamine makes room for at most; counted cell by cell only where a rough look does not do."""
-    rows = next((most for most, sign in _DEEP.items() if _any(pieces, rf"\br=[\"'][A-Z]*{sign}")), 100_000)
-    columns = next((far for far, sign in _FAR.items() if _any(pieces, rf"\br=[\"']{sign}\d")), 26)
-    if rows <= MAX_ROWS and rows * columns <= MAX_CELLS:
+    rows = next((most for sign, most in _DEEP.items() if not _any(pieces, _AT.replace("{}", sign))), 10**10)
+    columns = next((most for sign, most in _FAR.items() if not _any(pieces, _AT.replace("{}", sign))), 10**10)
+    if not is_placed:  # then a cell stands beside the one before
+        rows = max(rows, _count(pieces, r"<(?:\w+:)?row[\s>/]"))
+        columns = max(columns, _widest(pieces))
+    if (rows <= MAX_ROWS and rows * columns <= MAX_CELLS) or not is_placed:
         return rows * columns
     cells = pl.concat(_places(_matches(piece, _FILLED)).select("row", "column") for piece in _each(pieces))
     if not cells.height:
@@ -155,11 +184,35 @@ def _extent(path: Path, name: str, pieces: pl.Series) -> int:
     return int((high_row - low_row + 1) * (high - low + 1))
 
 
-#: Which digits a row further down than so many has, and some at the last sheet's end.
-_DEEP = {10**10: r"(?:\d{8}|[2-9]\d{6}|1[1-9]\d{5}|10[5-9]\d{4})", MAX_ROWS: r"\d{6}"}
+#: Where a cell or a row says that it stands; calamine takes small letters too.
+_AT = r"\br\s*=\s*[\"']{}"
 
-#: Which letters a column further right than so many has.
-_FAR = {18_278: "[A-Z]{3}", 702: "[B-Z][A-Z]", 52: "A[A-Z]"}
+#: Which digits only rows further down than so many have; calamine takes zeros in front.
+_DEEP = {
+    r"[A-Za-z]*\d{6}": 99_999,
+    r"[A-Za-z]*(?:\d{8}|[2-9]\d{6}|1[1-9]\d{5}|10[5-9]\d{4})": MAX_ROWS,
+}
+
+#: Which letters only columns further right than so many have.
+_FAR = {
+    r"[A-Za-z]{2,}\d": 26,
+    r"(?:[A-Za-z]{3,}|[B-Zb-z][A-Za-z])\d": 52,
+    r"[A-Za-z]{3,}\d": 702,
+    r"[A-Za-z]{4,}\d": 18_278,
+}
+
+
+def _is_placed(pieces: pl.Series) -> bool:
+    """Tell whether all cells say where they stand."""
+    return not _any(pieces, _UNPLACED) or _count(pieces, rf"{_CELL}(?:\s[^<>]*)?\sr\s*=\s*[\"'][A-Z]") == _count(
+        pieces, rf"{_CELL}[\s>/]"
+    )
+
+
+def _widest(pieces: pl.Series) -> int:
+    """Return how many cells the fullest row has."""
+    rows = pieces.str.split("row>").explode()
+    return max(rows.str.count_matches(rf"{_CELL}[\s>/]").to_list(), default=0)
 
 
 def _pieces(xml: bytes) -> pl.Series:
@@ -170,9 +223,12 @@ def _pieces(xml: bytes) -> pl.Series:
         row = xml.rfind(b"row>", start, end)
         row = row if row >= start and end < len(xml) else xml.find(b"row>", end)
         end = row + 4 if row >= 0 else len(xml)
-        pieces.append(xml[start:end].decode("utf-8", errors="replace"))
+        pieces.append(xml[start:end])
         start = end
-    return pl.Series(pieces, dtype=pl.String)
+    try:
+        return pl.Series(pieces, dtype=pl.Binary).cast(pl.String)
+    except pl.exceptions.PolarsError:  # it is not UTF-8
+        return pl.Series([piece.decode("utf-8", errors="replace") for piece in pieces], dtype=pl.String)
 
 
 def _each(pieces: pl.Series) -> Iterator[pl.Series]:
@@ -193,10 +249,9 @@ def _matches(piece: pl.Series, pattern: str) -> pl.DataFrame:
 
 def _places(cells: pl.DataFrame) -> pl.DataFrame:
     """Add the row and column of cells, from 0, by their XML; cells that do not say it are left out."""
-    found = cells.with_columns(
-        letters=pl.col("cell").str.extract(r"\br=[\"']([A-Z]{1,3})\d"),
-        row=pl.col("cell").str.extract(r"\br=[\"'][A-Z]+(\d+)").cast(pl.UInt32, strict=False) - 1,
-    ).drop_nulls(["letters", "row"])
+    place = pl.col("cell").str.extract_groups(r"\sr\s*=\s*[\"'](?<letters>[A-Z]{1,3})(?<row>\d+)[\"']")
+    found = cells.with_columns(place.struct.unnest()).with_columns(pl.col("row").cast(pl.UInt32, strict=False) - 1)
+    found = found.drop_nulls(["letters", "row"])
     known = {letters: column_of(letters) for letters in found["letters"].unique()}
     column = pl.col("letters").replace_strict(known, default=None, return_dtype=pl.UInt32)
     return found.with_columns(column=column)
@@ -213,10 +268,10 @@ def column_of(letters: str) -> int:
 # What is on it.
 
 
-def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_date_texts: bool) -> Told:
+def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_date_texts: bool, is_placed: bool) -> Told:
     cells: dict[int, dict[int, str]] = {}
     notes = []
-    errors = list(_ERRORS.finditer(xml)) if b't="e"' in xml or b"t='e'" in xml else []
+    errors = list(_ERRORS.finditer(xml)) if _any(pieces, r"[\"']e[\"']") else []
     for error in errors:
         _put(cells, error[1], error[2].decode())
     if errors:
@@ -228,44 +283,46 @@ def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_dat
             f"{len(bare)} formulas have no stored value ({_some(bare)}) and were read as empty. "
             "Open the workbook in Excel, save it, and run this again"
         )
-    with ThreadPoolExecutor() as threads:  # polars lets go of the interpreter meanwhile
-        found = list(threads.map(lambda piece: _numbers(piece, formats), _each(pieces)))
-    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(numbers for numbers, _, _ in found)])
-    for row, column, text in (long for _, more, _ in found for long in more):
+    found = [_numbers(piece, formats) for piece in _each(pieces)]
+    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(numbers for numbers, _ in found)])
+    for row, column, text in (long for _, more in found for long in more):
         cells.setdefault(column, {})[row] = text
-    knows_numbers = all(knows for _, _, knows in found) and not xml.startswith(_UTF_16)
+    # Comments and the like may stand amid the cells, where no search looks for them.
+    knows_numbers = is_placed and not _any(pieces, "<!") and not xml.startswith(_UTF_16)
     if not knows_numbers and formats:
         notes.append(
             "its cells do not say where they stand, so zeros that only a number format shows were not restored"
         )
     facts = replace(_hidden(xml, pieces), notes=tuple(notes), numbers=numbers)
-    return Told(cells, has_date_texts or _holds_date_text(xml), facts, knows_numbers)
+    has_date_texts = has_date_texts or _any(pieces, _DATE_TEXT)
+    return Told(cells, has_date_texts, facts, knows_numbers)
 
 
+#: What calamine writes for dates, and texts may hold too.
+_DATE_TEXT = " 00:00:00|1899-12-31 "
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def _numbers(piece: pl.Series, formats: dict[int, str]) -> tuple[pl.DataFrame, list[tuple[int, int, str]], bool]:
-    """Return the number cells of a piece of XML (schema `CELLS`), and whether all cells say where they stand.
+def _numbers(piece: pl.Series, formats: dict[int, str]) -> tuple[pl.DataFrame, list[tuple[int, int, str]]]:
+    """Return the number cells of a piece of XML (schema `CELLS`), and the integers beyond 15 digits as they stand.
 
-    In between integers beyond 15 digits, by row and column, as they stand.
+    These come by row and column.
     """
     found = _places(_matches(piece, _NUMBERS))
-    long = found.filter(pl.col("cell").str.contains(r">-?\d{16,}$"))
-    texts = long.select("row", "column", pl.col("cell").str.extract(r"(-?\d+)$")).rows()
-    knows = not _any(piece, r"<(?:\w+:)?c(?:>|\s+[^r\s])") or _count(piece, rf"{_CELL}\s[^>]*\br=[\"'][A-Z]") == _count(
-        piece, rf"{_CELL}[\s>]"
-    )
+    long = found.filter(pl.col("cell").str.contains(r">\s*-?\d{16,}\s*$"))
+    texts = long.select("row", "column", pl.col("cell").str.extract(r"(-?\d+)\s*$")).rows()
     if not formats:
-        return found.select("row", "column", format=pl.lit(None, pl.String)), texts, knows
-    style = pl.col("cell").str.extract(r"\bs=[\"'](\d+)").cast(pl.Int64, strict=False).fill_null(0)
+        return found.select("row", "column", format=pl.lit(None, pl.String)), texts
+    style = pl.col("cell").str.extract(r"\ss\s*=\s*[\"'](\d+)").cast(pl.Int64, strict=False).fill_null(0)
     shown = style.replace_strict(formats, default=None, return_dtype=pl.String)
-    return found.select("row", "column", format=shown), texts, knows
+    return found.select("row", "column", format=shown), texts
 
 
 def _hidden(xml: bytes, pieces: pl.Series) -> Facts:
     """Tell what is hidden, filtered and merged: columns stand above the rows, filters and merged cells below."""
-    rows = pl.concat(_matches(piece, _HIDDEN_ROW) for piece in _each(pieces))["cell"] if b"hidden=" in xml else None
+    rows = (
+        pl.concat(_matches(piece, _HIDDEN_ROW) for piece in _each(pieces))["cell"] if _any(pieces, "hidden") else None
+    )
     columns: set[int] = set()
     for match in _HIDDEN_COLUMN.finditer(xml, 0, max(0, xml.find(b"sheetData"))):
         ends = dict(re.findall(rb"\b(min|max)=[\"'](\d+)", match[1]))
@@ -306,12 +363,13 @@ def _some(names: Sequence[str]) -> str:
 
 # .ods.
 
-_ODS_TABLE = re.compile(rb"<table:table\s([^>]*)>(.*?)</table:table>", re.DOTALL)
-_ODS_COLUMN = re.compile(rb"<table:table-column([^>]*)>")
-_ODS_CELL = re.compile(
-    rb"<table:(?:covered-)?table-cell([^>]*?)(?:/>|>(.*?)</table:(?:covered-)?table-cell>)", re.DOTALL
-)
-_ODS_TEXT = re.compile(rb"<text:p[^>]*>([^<]*)</text:p>")
+# Starts and ends are searched for themselves, since a search from a start to its end takes for ever where the ends are gone.
+_ODS_TABLE = re.compile(rb"<table:table\s([^<>]*)>|</table:table>")
+_ODS_COLUMN = re.compile(rb"<table:table-column([^<>]*)>")
+_ODS_CELL = re.compile(rb"<table:(?:covered-)?table-cell([^<>]*)>")
+_ODS_NOTE = re.compile(rb"<(/?)office:annotation[\s>]")
+_ODS_TEXT = re.compile(rb"<(/?)text:p[\s>/]")
+_TAG = re.compile(rb"<[^<>]*>")
 _DURATION = re.compile(rb"PT(\d+)H(\d+)M(\d+)(?:[.,]\d+)?S")
 
 
@@ -319,13 +377,28 @@ def tell_ods(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
     """Return what is known of each sheet of an OpenDocument spreadsheet; raises as `tell_xlsx` does."""
     xml = _part(path, archive, "content.xml")
     told, cells = {}, 0
-    for table in _ODS_TABLE.finditer(xml):
-        name = _unescaped(_attribute(table[1], b"table:name") or b"")
-        told[name], size = _of_ods_table(path, name, table[2])
+    for attributes, rows in _ods_tables(xml):
+        name = _unescaped(_attribute(attributes, b"table:name") or b"")
+        told[name], size = _of_ods_table(path, name, rows)
         cells += size
-        if cells > MAX_CELLS:
-            raise Refused(too_many_cells(path, name))
+        refuse_cells(path, name, cells)
     return told
+
+
+def _ods_tables(xml: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the attributes and the inside of each table; one inside another belongs to it."""
+    open_: list[re.Match[bytes]] = []
+    for tag in _ODS_TABLE.finditer(xml):
+        if tag[1] is not None:
+            open_.append(tag)
+        elif open_:
+            start = open_.pop()
+            if not open_:
+                yield start[1], xml[start.end() : tag.start()]
+        if len(open_) > _MAX_DEPTH:
+            raise ValueError(f"tables stand in one another {_MAX_DEPTH} deep")
+    if open_:
+        raise ValueError("a table has no end")
 
 
 def _of_ods_table(path: Path, name: str, xml: bytes) -> tuple[Told, int]:
@@ -345,6 +418,11 @@ def _of_ods_table(path: Path, name: str, xml: bytes) -> tuple[Told, int]:
             last, width = row, max(width, filled)
         if last * width > MAX_CELLS:
             raise Refused(too_many_cells(path, name))
+        if found.repeated > found.most:
+            raise Refused(
+                f'{path}, sheet "{name}": each of its cells stands for more than {_MOST_TIMES} others; no list repeats '
+                "itself so. Take out what is repeated, or save the list as CSV."
+            )
     facts = Facts(
         notes=found.notes(),
         numbers=pl.DataFrame(found.numbers, schema=CELLS, orient="row"),
@@ -364,12 +442,23 @@ class _OdsCells:
     numbers: list[tuple[int, int, str | None]] = field(default_factory=list)
     merged: list[tuple[int, int, int, int]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    told: int = 0
+    """Filled cells that stand in the file."""
+    repeated: int = 0
+    """Filled cells that they stand for."""
+
+    @property
+    def most(self) -> int:
+        """How many cells may be repeated."""
+        return max(_MOST_REPEATED, _MOST_TIMES * self.told)
 
     def add(self, xml: bytes, row: int, many: int) -> int:
         """Take one row that stands `many` times; return its width without empty cells at the end."""
         column = width = 0
-        for cell in _ODS_CELL.finditer(xml):
+        cells = list(_ODS_CELL.finditer(xml))
+        for cell, after in zip_longest(cells, cells[1:]):
             attributes = cell[1]
+            inside = b"" if attributes.endswith(b"/") else xml[cell.end() : after.start() if after else len(xml)]
             count = _repeat(attributes, b"columns")
             kind = _attribute(attributes, b"office:value-type")
             if b"-spanned=" in attributes:
@@ -379,10 +468,12 @@ class _OdsCells:
                 )
                 if down * right > 1:
                     self.merged.append((row, column, row + down - 1, column + right - 1))
-            if kind is not None:
+            self.told += kind is not None
+            self.repeated += many * count if kind is not None else 0
+            if kind is not None and self.repeated <= self.most:
                 self._take(
                     attributes,
-                    cell[2] or b"",
+                    inside,
                     kind,
                     range(row, min(row + many, row + MAX_ROWS)),
                     range(column, min(column + count, column + MAX_COLUMNS)),
@@ -392,17 +483,16 @@ class _OdsCells:
         return width
 
     def _take(self, attributes: bytes, inside: bytes, kind: bytes, rows: range, columns: range) -> None:
-        shown = _unescaped(b"\n".join(_ODS_TEXT.findall(inside)))
+        shown = _unescaped(_shown(inside))
         is_error = _attribute(attributes, b"calcext:value-type") == b"error"
         if is_error:
             self.errors.append(f"{letter(columns[0])}{rows[0] + 1}")
         duration = _DURATION.fullmatch(_attribute(attributes, b"office:time-value") or b"")
         if is_error or duration:
             text = shown if is_error or duration is None else ":".join(part.decode() for part in duration.groups())
-            if len(rows) * len(columns) <= _MOST_REPEATED:
-                for column in columns:
-                    self.texts.setdefault(column, {}).update(dict.fromkeys(rows, text))
-        elif kind in (b"float", b"percentage", b"currency") and len(rows) * len(columns) <= _MOST_REPEATED:
+            for column in columns:
+                self.texts.setdefault(column, {}).update(dict.fromkeys(rows, text))
+        elif kind in (b"float", b"percentage", b"currency"):
             value = (_attribute(attributes, b"office:value") or b"").decode("ascii", "replace")
             format_ = _format_of(shown, value) if kind == b"float" else None
             self.numbers += [(row, column, format_) for row in rows for column in columns]
@@ -414,6 +504,22 @@ class _OdsCells:
         return (
             f"{len(self.errors)} cells hold an error such as #N/A ({_some(self.errors)}); its text stands in their place",
         )
+
+
+def _shown(inside: bytes) -> bytes:
+    """Return the text of a cell, without the comment on it."""
+    inside = inside.partition(b"</table:")[0]
+    notes = [note.start() for note in _ODS_NOTE.finditer(inside)]
+    if notes:
+        inside = inside[: notes[0]] + inside[notes[-1] :].partition(b">")[2]
+    lines, start = [], None
+    for tag in _ODS_TEXT.finditer(inside):
+        if tag[1] and start is not None:
+            lines.append(_TAG.sub(b"", inside[start : tag.start()].partition(b">")[2]))
+            start = None
+        elif not tag[1]:
+            start = tag.start()
+    return b"\n".join(lines)
 
 
 def _format_of(shown: str, value: str) -> str | None:

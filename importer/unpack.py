@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import IO, cast
 
@@ -104,6 +105,33 @@ def unpack(path: Path, content: bytes, *, depth: int = 0) -> tuple[bytes, str | 
     return content, note or deeper
 
 
+def read_part(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a part of a workbook's archive, never more than the archive says of it.
+
+    What unpacks a workbook later goes by no such word, so a part that goes on is refused here. Raises `Refused`, and
+    what `zipfile` raises for a damaged part, which one that goes on mostly looks like.
+    """
+    told = archive.getinfo(name)
+    with archive.open(_one_more(told)) as file:
+        content = file.read(told.file_size + 1)  # with a number it unpacks no more at once
+    _refuse_other_size(path, "workbook", told, content)
+    return content
+
+
+def _one_more(told: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Let `zipfile` read a byte more than the archive says of a file, since it stops there in silence."""
+    told = copy(told)
+    told.file_size += 1
+    return told
+
+
+def _refuse_other_size(path: Path, what: str, told: zipfile.ZipInfo, content: bytes) -> None:
+    if len(content) != told.file_size:
+        more = "more" if len(content) > told.file_size else "less"
+        error = ValueError(f"{told.filename!r} holds {more} than the {told.file_size:,} bytes that the archive says")
+        raise Refused(_damaged(path, what, error))
+
+
 # Files and pipes.
 
 
@@ -181,7 +209,7 @@ def _only_member(path: Path, content: bytes) -> zipfile.ZipInfo | None:
         raise Refused(_damaged(path, "workbook or zip archive", error)) from error
     if {"mimetype", "[Content_Types].xml", "xl/workbook.xml", "xl/workbook.bin"} & {file.filename for file in members}:
         return None
-    lists = [file for file in members if not file.is_dir() and not _is_by_the_way(file.filename)]
+    lists = [file for file in members if not _is_by_the_way(file.filename)]
     if len(lists) != 1:
         names = ", ".join(repr(file.filename) for file in lists[:8]) or "nothing"
         raise Refused(
@@ -191,18 +219,23 @@ def _only_member(path: Path, content: bytes) -> zipfile.ZipInfo | None:
 
 
 def _is_by_the_way(name: str) -> bool:
-    """Tell what macOS and Windows put into archives by themselves."""
-    return name.startswith("__MACOSX/") or os.path.basename(name) in (".DS_Store", "Thumbs.db", "desktop.ini")  # noqa: PTH119
+    """Tell folders, and what macOS and Windows put into archives by themselves."""
+    last = os.path.basename(name)  # noqa: PTH119 - a Path would drop the slash that tells a folder
+    return name.endswith("/") or name.startswith("__MACOSX/") or last in (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def _member(path: Path, content: bytes, member: zipfile.ZipInfo) -> bytes:
     if member.flag_bits & 1:
         raise Refused(f"{path}: the archive is protected with a password. Unpack it, and name the file inside.")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(member) as file:
-            return _bounded(path, file, "zip archive", max(member.compress_size, 1))
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(_one_more(member)) as file:
+            inner = _bounded(path, file, "zip archive", max(member.compress_size, 1))
     except (*_DAMAGE, NotImplementedError, RuntimeError) as error:
         raise Refused(_damaged(path, "zip archive", error)) from error
+    _refuse_other_size(path, "zip archive", member, inner)
+    if not inner:
+        raise Refused(f"{path}: {member.filename!r} in the archive is empty. Get it again.")
+    return inner
 
 
 def _damaged(path: Path, what: str, error: Exception) -> str:

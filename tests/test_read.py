@@ -14,6 +14,7 @@ import fastexcel
 import openpyxl
 import polars as pl
 import pytest
+from conftest import Desk, memory
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spreadsheets import Rows, make_csv, make_ods, make_ole, make_openpyxl, make_xls, make_xlsxwriter, make_zip
@@ -22,6 +23,7 @@ from importer.errors import Refused
 from importer.read import READERS, expand, read
 from importer.read_text import read_text
 from importer.records import RESULT_COLUMNS, Source, Table
+from importer.sandbox import Sandbox
 
 # How tests read.
 
@@ -564,3 +566,21 @@ def test_all_names_that_lead_nowhere_are_told_at_once(folder: Path) -> None:
     assert "*.txt: no file matches this pattern" in message
     assert ".: this is a folder" in message
     assert "The folder 'nowhere' is not there" in message
+
+
+# By the real command.
+
+
+def test_zeros_and_a_plus_that_only_a_number_format_shows_are_sent(desk: Desk, sandbox: Sandbox) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(["phone_number", "zip"])
+    sheet.append([12125550100, 501])
+    sheet["A2"].number_format, sheet["B2"].number_format = '"+"0', "00000"
+    book.save(desk.folder / "a.xlsx")
+    ended = desk.run("run", "a.xlsx", "--campaign", "7")
+    assert ended.status == 0, ended.err
+    (lead,) = memory(sandbox)["leads"]
+    assert (lead["phone_number"], lead["variables"]) == ("+12125550100", {"zip": "00501"})
+    header, row = openpyxl.load_workbook(desk.folder / "a.results.xlsx").active.iter_rows(values_only=True)
+    assert (row[header.index("phone_number")], row[header.index("zip")]) == ("+12125550100", "00501")

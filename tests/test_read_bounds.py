@@ -80,6 +80,16 @@ def test_a_list_larger_than_the_free_memory_is_refused_before_it_is_read(
     assert load(path) == b"x" * 1000
 
 
+def test_a_sheet_larger_than_the_free_memory_is_refused_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sheet_of('<row r="1000000"><c r="B1000000"><v>1</v></c></row>', tmp_path / "a.xlsx")
+    monkeypatch.setattr("importer.sheet_xml.free_memory", lambda: 25_999_999)
+    assert "more than fits into the memory that is free" in refusal(lambda: read(path, Source()))
+    monkeypatch.setattr("importer.sheet_xml.free_memory", lambda: None)
+    assert read(path, Source(header_row=1)).cells.height == 999_999
+
+
 def test_what_unpacks_to_more_than_the_most_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importer.unpack.MAX_BYTES", 1000)
     for pack in (gzip.compress, lambda content: make_zip({"a.csv": content})):

@@ -12,6 +12,7 @@ import lzma
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ from spreadsheets import (
 )
 
 Row = tuple[str | None, ...]
+
+SHEET = "xl/worksheets/sheet1.xml"
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,15 @@ def zipped(name: str, content: bytes, **more: bytes) -> bytes:
     return make_zip({name: content, **more})
 
 
+def understated(content: bytes, part: str) -> bytes:
+    """Say of a part of an archive that it holds ten bytes, with the right check sum of these."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        start = archive.read(part)[:10]
+        info = archive.getinfo(part)
+    was = struct.pack("<III", info.CRC, info.compress_size, info.file_size)
+    return content.replace(was, struct.pack("<III", zlib.crc32(start), info.compress_size, len(start)))
+
+
 def packed_bomb() -> bytes:
     return gzip.compress(b"Phone\n" + b"0" * (300 * 1024 * 1024), 1)
 
@@ -233,6 +245,13 @@ TEXTS = [
         text("Phone,Name\r\n1,a\n2,b\r3,c"),
         ["Phone", "Name"],
         [("1", "a"), ("2", "b"), ("3", "c")],
+    ),
+    Trait(
+        "byte_order_mark_as_letters.csv",
+        text('\u00ef\u00bb\u00bf"Phone","Name"\n"+12125550100","M\u00c3\u00bcller"\n'),
+        ["Phone", "Name"],
+        [("+12125550100", "M\u00c3\u00bcller")],
+        says=["begins with the letters \u00ef\u00bb\u00bf"],
     ),
     Trait("byte_order_mark.csv", plain(encoding="utf-8-sig"), ["Phone", "Name"], READ, verdicts=CALLED),
     Trait("utf_16.csv", plain(encoding="utf-16", delimiter="\t"), ["Phone", "Name"], READ, verdicts=CALLED),
@@ -420,6 +439,19 @@ PACKED = [
         says=["'a.csv.gz'"],
     ),
     Trait(
+        "zip_that_says_another_size.zip",
+        lambda: understated(zipped("leads.csv", make_csv(LEADS)), "leads.csv"),
+        refused="damaged",
+    ),
+    Trait("nothing_in_a_zip.zip", lambda: zipped("leads.csv", b""), refused="'leads.csv' in the archive is empty"),
+    Trait(
+        "zip_of_no_name.zip",
+        lambda: zipped("a", b"Phone\n1\n").replace(b"a", b"\0"),
+        ["Phone"],
+        [("1",)],
+        says=["'' in the archive"],
+    ),
+    Trait(
         "two_lists_in_a_zip.zip",
         lambda: zipped("a.csv", b"x", **{"b.csv": b"y"}),
         refused="'a.csv', 'b.csv'; right is one list",
@@ -447,6 +479,17 @@ WORKBOOKS = [
     Trait("numbers.ods", lambda: make_ods([["Phone", "Seats"], [2125550100, 0.5], ["2125550101", "17"]]), ["Phone", "Seats"], [("2125550100", "0.5"), ("2125550101", "17")], numbers={"Phone": [True, False], "Seats": [True, False]}),
     Trait("zeros_of_a_number_format.xlsx", book(formatted("General", "00000")), ["Phone", "Zip"], [("2125550100", "501"), ("2125550101", "17")], numbers={"Phone": [True, True], "Zip": [True, True]}, formats=[(0, "Zip", "00000"), (1, "Zip", "00000")]),
     Trait("plus_of_a_number_format.xlsx", book(formatted('"+1"0', "#,##0")), ["Phone", "Zip"], [("2125550100", "501"), ("2125550101", "17")], numbers={"Phone": [True, True], "Zip": [True, True]}, formats=[(0, "Phone", '"+1"0'), (1, "Phone", '"+1"0')]),
+    *(
+        Trait(f"zeros_of_a_number_format_{name}.xlsx", patched(book(formatted("General", "00000")), SHEET, *changes), ["Phone", "Zip"], [("2125550100", "501"), ("2125550101", "17")], numbers={"Phone": [True, True], "Zip": [True, True]}, formats=[(0, "Zip", "00000"), (1, "Zip", "00000")])
+        for name, changes in {
+            "in_lines": [(b"<row", b"\n<row"), (b"<c ", b"\n  <c "), (b"<v>", b"\n    <v>"), (b"</c>", b"\n  </c>")],
+            "with_spaces": [(b' s="1"', b' s = "1"'), (b'<c r="B', b'<c r = "B')],
+            "with_other_attributes": [(b'<c r="B', b'<c xml:space="preserve" type="x" r="B')],
+            "after_a_formula": [(b"<v>501", b"<f>500+1</f>\n<v>501")],
+        }.items()
+    ),
+    Trait("comment_amid_cells.xlsx", patched(book(formatted("General", "00000")), SHEET, (b"<v>501", b"<!-- --><v>501")), ["Phone", "Zip"], [("2125550100", "501"), ("2125550101", "17")], numbers={"Phone": [True, True], "Zip": [True, True]}, says=["zeros that only a number format shows were not restored"]),
+    Trait("zeros_of_a_number_format.ods", patched(lambda: make_ods([["Phone", "Zip"], ["2125550100", 501]]), "content.xml", (b'"501"/>', b'"501"><office:annotation><text:p>see 7</text:p></office:annotation><text:p><text:span>00501</text:span></text:p></table:table-cell>')), ["Phone", "Zip"], [("2125550100", "501")], numbers={"Zip": [True]}, formats=[(0, "Zip", "00000")]),
     Trait("phone_number_format.xlsx", book(formatted("(000) 000-0000", "0.00")), ["Phone", "Zip"], [("2125550100", "501"), ("2125550101", "17")], numbers={"Phone": [True, True], "Zip": [True, True]}, formats=[(0, "Phone", "(000) 000-0000"), (1, "Phone", "(000) 000-0000")], verdicts=CALLED),
     Trait("long_numbers.xlsx", patched(book(lambda b: fill(b.active, [["Phone", "Account"], ["2125550100", 7]])), "xl/worksheets/sheet1.xml", (b"<v>7</v>", b"<v>12345678901234567</v>")), ["Phone", "Account"], [("2125550100", "12345678901234567")], numbers={"Account": [True]}),
     Trait("starts_at_d7.xlsx", lambda: make_xlsxwriter(LEADS, at=(6, 3)), ["Phone", "Name"], READ, at=[8, 9]),
@@ -474,8 +517,15 @@ WORKBOOKS = [
     Trait("word_document.doc", lambda: make_ole("WordDocument", b"x"), refused="an old office document, but no workbook"),
     Trait("sectors_in_a_circle.xls", lambda: _circle(make_xls(LEADS)), refused="its sectors go in a circle"),
     Trait("cell_far_off.xlsx", patched(book(lambda b: fill(b.active, [["Phone"], ["1"]])), "xl/worksheets/sheet1.xml", (b'r="A2" t', b'r="XFD1048576" t'), (b'<row r="2"', b'<row r="1048576"')), refused="cells span more than 75,000,000"),
+    Trait("cell_far_off_in_small_letters.xlsx", patched(book(lambda b: fill(b.active, [["Phone"], ["1"]])), SHEET, (b'r="A2" t', b'r="xfd1048576" t')), refused="cells span more than 75,000,000"),
+    Trait("cells_without_places.xlsx", patched(book(lambda b: fill(b.active, [["Phone"], ["1"]])), SHEET, (b"</sheetData>", b"<row>" + b"<c><v>1</v></c>" * 16_384 + b"</row>" + b"<row><c><v>1</v></c></row>" * 5_000 + b"</sheetData>")), refused="cells span more than 75,000,000"),
     Trait("cell_beyond_the_sheet.xlsx", patched(book(lambda b: fill(b.active, [["Phone"], ["1"]])), "xl/worksheets/sheet1.xml", (b'r="A2" t', b'r="A99999999" t')), refused="a sheet ends at row 1,048,576"),
     Trait("cells_repeated_without_end.ods", patched(lambda: make_ods(LEADS), "content.xml", (b'"string"><text:p>Phone', b'"string" table:number-columns-repeated="16384"><text:p>Phone'), (b"<table:table-row>", b'<table:table-row table:number-rows-repeated="9000">')), refused="cells span more than 75,000,000"),
+    Trait("numbers_repeated_without_end.ods", patched(lambda: make_ods([["Phone"], [5]]), "content.xml", (b'office:value="5"/></table:table-row>', b'office:value="5" table:number-columns-repeated="70"/></table:table-row>'), (b"<table:table-row>", b'<table:table-row table:number-rows-repeated="500000">')), refused="stands for more than"),
+    Trait("cells_without_end.ods", patched(lambda: make_ods(LEADS), "content.xml", (b"</table:table-row>", b"<table:table-cell >" * 100_000 + b"</table:table-row>")), refused="damaged"),
+    Trait("tables_without_end.ods", patched(lambda: make_ods(LEADS), "content.xml", (b"</table:table>", b"<table:table >" * 100_000)), refused="tables stand in one another"),
+    Trait("tags_without_end.xlsx", patched(book(lambda b: fill(b.active, [["Phone"], ["1"]])), SHEET, (b"</sheetData>", b't="e"' + b"<c " * 300_000 + b"</sheetData>" + b"<mergeCell " * 300_000)), refused="cells span more than"),
+    Trait("part_that_goes_on.xlsx", lambda: understated(make_xlsxwriter(LEADS), "xl/sharedStrings.xml"), refused="damaged"),
     Trait("texts_without_end.xls", lambda: make_xls(LEADS, texts=1 << 30), refused="it claims more texts than it has bytes"),
     Trait("workbook_bomb.xlsx", workbook_bomb, refused="no list does"),
     Trait("billion_laughs.xlsx", patched(lambda: make_openpyxl(LEADS), "xl/workbook.xml", (b"<workbook", LAUGHS + b"<workbook")), refused="declares entities"),
@@ -484,6 +534,15 @@ WORKBOOKS = [
     Trait("web_page.xls", text(PAGE, "cp1252"), ["Phone", "Name"], READ, says=["a web page (HTML)"], verdicts=CALLED),
     Trait("login_page.xls", text("<!DOCTYPE html><html><body>Please log in</body></html>"), refused="without a table"),
     Trait("spans_of_a_page.xls", text("<table><tr><td>a<td>b<td>c<tr><td rowspan=2>1<td colspan=2>2<tr><td>3<td>4</table>"), ["a", "b", "c"], [("1", "2", None), (None, "3", "4")], says=["a web page", "2 merged areas"]),
+    Trait("page_that_is_cut_off.xls", text("<table><tr><td>Phone</td></tr><tr><td>2125550100</td></tr><tr><td>21255501"), refused="it is cut off"),
+    Trait("comments_before_text.csv", text("<!---->" * 60 + "Phone\n2125550100\n"), ["<!---->" * 60 + "Phone"], [("2125550100",)]),
+    Trait("comments_without_end.xls", text("<table><tr><td>a</td></tr>" + "<!--" * 300_000), refused="markup without an end"),
+    Trait("tags_without_end.xls", text("<table><tr><td>a</td></tr>" + "<td a='" * 200_000), refused="markup without an end"),
+    Trait("spans_without_end.xls", text("<table><tr><td>a</td></tr>" + "<tr><td rowspan=1000 colspan=1000></td></tr>" * 400 + "</table>"), refused="span more than a sheet holds"),
+    Trait("tables_without_number.xls", text("<table><tr><td>a</td></tr></table>" * 10_001), refused="more than 10,000 tables"),
+    Trait("columns_far_off.xml", text(XML_2003.replace("<Table>", "<Table>" + "".join(f'<Column ss:Index="{n * 16_384 + 3}" ss:Span="16384" ss:Hidden="1"/>' for n in range(500)))), ["Phone", "Zip"], [(None, None), ("2125550100", "501"), ("2125550101", "2026-01-05")], numbers={"Phone": [False, True, False], "Zip": [False, True, False]}, formats=[(1, "Zip", "00000")], says=["1 row and 1 column hidden"]),
+    Trait("rows_that_go_back.xml", text(XML_2003.replace('<Row ss:Index="3"', '<Row ss:Index="1"')), refused="row 1 stands after row 1"),
+    Trait("whole_numbers_of_18_digits.parquet", parquet(pl.DataFrame({"Phone": ["+12125550100"], "Account": [123456789012345678]})), ["Phone", "Account"], [("+12125550100", "123456789012345678")]),
     Trait("parquet.parquet", parquet(pl.DataFrame({"Phone": ["+12125550100", "2125550101"], "Seats": [17.0, None], "When": [dt.date(2026, 1, 5), None], "Old": [True, False]})), ["Phone", "Seats", "When", "Old"], [("+12125550100", "17", "2026-01-05", "true"), ("2125550101", None, None, "false")], numbers={"Seats": [True, False]}, verdicts=CALLED),
     Trait("parquet_of_lists.parquet", parquet(pl.DataFrame({"Phone": [["1"], ["2"]]})), refused="column 'Phone': it holds List"),
     Trait("json.csv", text('[{"phone": "2125550100"}]'), refused="this is JSON"),
