@@ -278,7 +278,7 @@ class Service:
         )
         self._post_headers = dict(self._headers) | {"Content-Type": "application/json"}
         self._extensions = {"timeout": {"pool": timeout * _CONNECT_SHARE}}  # aiohttp: everything until connected
-        self._post_timeout = aiohttp.ClientTimeout(total=None, connect=timeout * _CONNECT_SHARE)
+        self._post_timeout = aiohttp.ClientTimeout(timeout, connect=timeout * _CONNECT_SHARE, ceil_threshold=timeout)
         self._endpoint = f"{address}/user/lead"
 
     def __repr__(self) -> str:
@@ -458,11 +458,10 @@ class Service:
     # One attempt.
 
     async def _exchange(self, attempt: Coroutine[Any, Any, _Reply]) -> _Reply | Verdict:
-        """Wait for one answer in bounded time; a verdict where none came."""
+        """Wait for one answer; a verdict where none came."""
         sent_at = time.time()
         try:
-            async with asyncio.timeout(self._timeout):
-                reply = await attempt
+            reply = await attempt
         except Exception as error:  # noqa: BLE001 - once a request was begun, anything at all leaves its lead in doubt
             verdict = _no_answer(error)
             return replace(verdict, message=self._masked((verdict.message or "").encode("utf-8", "replace")).decode())
@@ -490,8 +489,9 @@ class Service:
             return self._reply(answer.status, answer.raw_headers, content)
 
     async def _request(self, request: httpx.Request) -> _Reply:
-        response = await self._transport.handle_async_request(request)
-        content = await _read(response)
+        async with asyncio.timeout(self._timeout):
+            response = await self._transport.handle_async_request(request)
+            content = await _read(response)
         return self._reply(response.status_code, response.headers.raw, content)
 
     def _reply(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> _Reply:

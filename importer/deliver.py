@@ -114,6 +114,8 @@ class _Turn:
     is_absent: bool = False
     """Look-ups have shown that no attempt in doubt created it."""
     last: Verdict | None = None
+    outcome: Outcome | None = None
+    """What the last attempt came to, as the ledger has it."""
 
     @property
     def lead(self) -> Lead:
@@ -308,7 +310,8 @@ class Delivery:
     def _ended(self, turn: _Turn, verdict: Verdict) -> Outcome:
         if turn.is_open and verdict.meaning not in _PROVEN:
             return self._unknown(turn, "an earlier attempt is in doubt", for_now=True)
-        return self._outcome(turn, verdict)
+        assert turn.outcome is not None
+        return turn.outcome
 
     async def _attempt(self, turn: _Turn, body: bytes) -> Verdict | None:
         """Make one request; None where a stop came before it left.
@@ -355,8 +358,8 @@ class Delivery:
                 turn.planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
             )
             turn.doubts += 1
-        turn.last = verdict
-        self._record(turn, self._outcome(turn, verdict))
+        turn.last, turn.outcome = verdict, self._outcome(turn, verdict)
+        self._record(turn, turn.outcome)
 
     def _count(self, verdict: Verdict, began: float) -> None:
         """Count what proved nothing, and stop where going on would only do harm.

@@ -1,9 +1,10 @@
 """Keyed hashes of people's data: what the ledger knows people by (contract, "Identity"). No I/O.
 
-HMAC-SHA-256 under the ledger's own key, cut to 16 bytes: without the key nobody can try out numbers.
+BLAKE2b under the ledger's own key (RFC 7693, "keyed hashing"), 16 bytes: without the key nobody can try out numbers.
+Some seven are made for a lead, each in a quarter of the time of an HMAC-SHA-256 by OpenSSL.
 """
 
-import hmac
+from hashlib import blake2b
 
 import orjson
 
@@ -14,13 +15,14 @@ class Hashes:
     """Keyed hashes for one service address."""
 
     def __init__(self, key: bytes, service: str) -> None:
-        self._key = key
+        self._keyed = blake2b(key=key, digest_size=16)
         self.service = service
         self._service = service.encode()
 
     def _of(self, *parts: bytes) -> bytes:
-        framed = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
-        return hmac.digest(self._key, framed, "sha256")[:16]
+        hashed = self._keyed.copy()
+        hashed.update(b"".join([b"%d:%b" % (len(part), part) for part in parts]))
+        return hashed.digest()
 
     def number(self, campaign_id: int, phone: str) -> bytes:
         """Hash an E.164 number in a campaign of this service."""
