@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--quick]
 
 A run of each size, against a `check` of the same file, which holds the same frame and writes the same result but sends
-nothing. What sending adds must not grow with tasks or payloads; what stays of a lead is its outcome, for the result file.
+nothing. What sending adds must not grow with tasks, payloads or outcomes.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"{about}; peak resident memory of one process each, {IN_FLIGHT} in flight.\n")
     print(report.table(["leads", "check (the frame)", "run", "more while sending"], rows))
     per_lead = (added[-1] - added[0]) / (sizes[-1] - sizes[0])
-    print(f"\nSending adds {per_lead:,.0f} bytes for each further lead: its outcome.")
+    print(f"\nSending adds {per_lead:,.0f} bytes for each further lead.")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ The story of one row, in order:
     deliver     sends under the ledger, through the `gate` that keeps the `pace` and what may be `inflight`, by `api`;
                 `answers` judges what came back
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
-    results     tells every row what became of it
+    results     tells every row what became of it, by the `outcomes` of the leads
     write       writes the result file, which `looks` like its input; `receipt` says by hashes what it came from
 
 About past runs (`cli_past`): `past` lists them, `replay` tells once more what one made of its rows, `settle_run` looks

@@ -24,6 +24,7 @@ from importer.gate import Gate, Places, Stop
 from importer.hashes import Hashes
 from importer.inflight import InFlight
 from importer.ledger import Ledger
+from importer.outcomes import Ids
 from importer.records import Created, Doubt, Lead, Meaning, Outcome, Status, Verdict
 from importer.settle import Finding, Found, Settler, is_old
 
@@ -160,7 +161,7 @@ class Delivery:
         self._unproven: list[_Turn] = []
         self._busy: dict[tuple[int, str], deque[_Turn]] = {}
         self._changed = anyio.Event()
-        self._ids: set[str] = set()
+        self._ids = Ids()
         self._has_past = ledger.has_created()
         #: Attempts that had no provable answer, in all and running.
         self.doubted = 0

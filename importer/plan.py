@@ -17,10 +17,8 @@ from importer.group import Grouped, Repeats, find_repeats
 from importer.hashes import Hashes
 from importer.ledger import Known, Ledger, Member
 from importer.mapping import Mapped
+from importer.outcomes import Outcomes, Place
 from importer.records import Lead, Outcome, Status, Table
-
-#: A lead of a command: the place of its table among the inputs, and its number in that table.
-Place = tuple[int, int]
 
 #: States that mean: somebody with this number is, or may be, in the calling queue already.
 _MAY_BE_CALLED = ("created", "deleting", "unknown", "doubtful", "sending")
@@ -55,7 +53,7 @@ class Plan:
 
     to_send: "list[array[int]]"
     """For each table its leads, in order. By the number alone: a million of them take 4 MB."""
-    outcomes: dict[Place, Outcome]
+    outcomes: Outcomes
     """Of leads that are not sent; leads that `Grouped` refused are not in here."""
     held: set[Place]
     """Leads whose cells from an earlier run stand (`retry`)."""
@@ -116,7 +114,7 @@ def plan(
 ) -> Plan:
     """Decide about every lead. `ledger` is None where there is none yet (`check`, before the first run)."""
     repeats = Repeats({}, {}, {}) if allow_duplicate else find_repeats([work.grouped for work in works])
-    made = Plan([array("I") for _ in works], {}, set(), repeats)
+    made = Plan([array("I") for _ in works], Outcomes(), set(), repeats)
     for place, reason in repeats.swapped.items():
         made.outcomes[place] = _refused(reason, run_id)
     known = ledger if ledger is not None and not ledger.is_empty() else None

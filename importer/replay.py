@@ -9,7 +9,8 @@ from itertools import islice
 
 from importer.hashes import Hashes
 from importer.ledger import Known, Ledger, Member, Run
-from importer.plan import Place, Plan, Work, plan, planned, with_column
+from importer.outcomes import Outcomes, Place
+from importer.plan import Plan, Work, plan, planned, with_column
 from importer.records import Lead, Outcome, Status
 
 _AT_ONCE = 1000
@@ -20,7 +21,7 @@ class Replayed:
     """A past run's plan, the outcomes of its leads, and what those carry that it never came to."""
 
     plan: Plan
-    outcomes: dict[Place, Outcome]
+    outcomes: Outcomes
     otherwise: Outcome
 
 
@@ -36,7 +37,7 @@ def replay(works: Sequence[Work], ledger: Ledger, run: Run, *, allow_duplicate: 
         include=include,
         run_id=run.run_id,
     )
-    outcomes = made.outcomes | made.doubtful
+    outcomes = made.outcomes.update(made.doubtful)
     for place, outcome in _own(works, made, ledger, hashes, run, allow_duplicate=allow_duplicate):
         outcomes[place] = outcome
         made.held.discard(place)

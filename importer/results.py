@@ -1,14 +1,14 @@
 """What every row is told: the columns a result file adds, and the sum that must hold."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC
 
 import polars as pl
 
 from importer.errors import ExitStatus
-from importer.plan import Place, Plan, Work
+from importer.outcomes import Outcomes, Place
+from importer.plan import Plan, Work
 from importer.records import RESULT_COLUMNS, Outcome, Status, Table
 
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
@@ -17,19 +17,6 @@ _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPR
 _PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")
 _SLICE = 1 << 16
 
-#: Per lead: what its rows carry.
-_OUTCOMES = {
-    "lead": pl.UInt32,
-    "its_status": pl.String,
-    "its_lead_id": pl.String,
-    "its_code": pl.String,
-    "its_message": pl.String,
-    "its_column": pl.String,
-    "http_status": pl.Int64,
-    "attempts": pl.Int64,
-    "finished_at": pl.String,
-    "run_id": pl.String,
-}
 #: Per contact of a lead: `position` from 1 in the order of `Lead.contacts`.
 _CONTACTS = {
     "lead": pl.UInt32,
@@ -57,11 +44,8 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
     return user, previous
 
 
-def with_followers(
-    made: Plan, outcomes: Mapping[Place, Outcome], otherwise: Outcome, works: Sequence[Work]
-) -> dict[Place, Outcome]:
-    """Give a later row with an earlier row's number its status (contract, "duplicate"); return all outcomes."""
-    told = dict(outcomes)
+def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Sequence[Work]) -> Outcomes:
+    """Add those of later rows with an earlier row's number, which has their status too (contract, "duplicate")."""
     followed = set(made.repeats.follows.values())
     sent = {(number, lead) for number, leads in (made.first() if followed else ()) for lead in leads} & followed
     rows = {
@@ -70,7 +54,7 @@ def with_followers(
         for lead, row in _rows_of([lead for table, lead in followed if table == number], work)
     }
     for place, earlier in made.repeats.follows.items():
-        first = told.get(earlier, otherwise if earlier in sent else None)
+        first = outcomes.get(earlier, otherwise if earlier in sent else None)
         status = Status.INVALID if first is None else first.status
         done = status in (Status.CREATED, Status.ALREADY_IMPORTED, Status.DUPLICATE)
         only_here = made.repeats.only_here.get(place, ())
@@ -79,7 +63,7 @@ def with_followers(
             if only_here
             else ""
         )
-        told[place] = Outcome(
+        outcomes[place] = Outcome(
             Status.DUPLICATE if done else status,
             "" if first is None else first.run_id,
             None if first is None else first.finished_at,
@@ -87,7 +71,7 @@ def with_followers(
             code="contacts_only_here" if only_here and done else "duplicate_row",
             message=f"the same number stands in row {rows[earlier]}, which is {status}{extra}",
         )
-    return told
+    return outcomes
 
 
 def _rows_of(wanted: Sequence[int], work: Work) -> Iterator[tuple[int, int]]:
@@ -96,13 +80,13 @@ def _rows_of(wanted: Sequence[int], work: Work) -> Iterator[tuple[int, int]]:
 
 
 def result_columns(
-    work: Work, number: int, outcomes: Mapping[Place, Outcome], *, held: set[Place], otherwise: Outcome, run_id: str
+    work: Work, number: int, outcomes: Outcomes, *, held: set[Place], otherwise: Outcome, run_id: str
 ) -> tuple[pl.DataFrame, bool]:
     """Return the columns a result file adds, one line per row of the table, and whether a contact was left out.
 
     `outcomes` are the leads' by (table, lead); leads that have none take `otherwise` (`ready`, or `not_sent`).
     """
-    by_lead, by_contact = _outcome_frame(number, outcomes, work), _contact_frame(number, outcomes, work)
+    by_lead, by_contact = _outcome_frame(number, outcomes), _contact_frame(number, outcomes)
     parts, left_out = [], False
     for people in _slices(_positions(work.grouped.people.select(_PEOPLE))):
         told = people.join(by_lead, on="lead", how="left", maintain_order="left")
@@ -141,33 +125,17 @@ def _positions(people: pl.DataFrame) -> pl.DataFrame:
     return people.with_columns(nowhere.scatter(part["at"], part["position"]))
 
 
-def _outcome_frame(number: int, outcomes: Mapping[Place, Outcome], work: Work) -> pl.DataFrame:
+def _outcome_frame(number: int, outcomes: Outcomes) -> pl.DataFrame:
+    its = ("status", "lead_id", "code", "message", "column")
+    return outcomes.frame(number).rename({name: f"its_{name}" for name in its})
+
+
+def _contact_frame(number: int, outcomes: Outcomes) -> pl.DataFrame:
     lines = [
-        (
-            lead,
-            outcome.status.value,
-            outcome.lead_id,
-            outcome.code,
-            outcome.message,
-            outcome.column,
-            outcome.http_status,
-            outcome.attempts or None,
-            outcome.finished_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if outcome.finished_at else None,
-            outcome.run_id or None,
-        )
-        for (table, lead), outcome in outcomes.items()
-        if table == number
+        (lead, place + 1, contact_id, *_contact(outcome, place, contact_id))
+        for lead, outcome in outcomes.with_contacts(number)
+        for place, contact_id in enumerate(outcome.contact_ids)
     ]
-    return pl.DataFrame(lines, schema=_OUTCOMES, orient="row")
-
-
-def _contact_frame(number: int, outcomes: Mapping[Place, Outcome], work: Work) -> pl.DataFrame:
-    lines = []
-    for (table, lead), outcome in outcomes.items():
-        if table != number:
-            continue
-        for place, contact_id in enumerate(outcome.contact_ids):
-            lines.append((lead, place + 1, contact_id, *_contact(outcome, place, contact_id)))
     return pl.DataFrame(lines, schema=_CONTACTS, orient="row")
 
 

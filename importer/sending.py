@@ -34,8 +34,9 @@ from importer.hashes import Hashes
 from importer.inflight import MOST
 from importer.ledger import Ledger, Run
 from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
+from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
-from importer.plan import Place, Plan, Work, plan, planned, with_column
+from importer.plan import Plan, Work, plan, planned, with_column
 from importer.receipt import sha256_of
 from importer.records import Created, Outcome, Status
 from importer.settle import guarantee
@@ -52,7 +53,7 @@ class Sent:
     """What a command came to before its result files are written. Holds the ledger and the lock until it is closed."""
 
     plan: Plan
-    outcomes: dict[Place, Outcome]
+    outcomes: Outcomes
     otherwise: Outcome
     """What leads carry that have no outcome: `ready`, or `not_sent` and why."""
     ledger: Ledger | None = None
@@ -99,9 +100,11 @@ def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: 
         include=request.include,
         run_id=run_id,
     )
-    outcomes = made.outcomes | made.doubtful
+    outcomes = made.outcomes.update(made.doubtful)
     if request.limit is not None:
-        outcomes |= {place: _limited(run_id, request.limit) for place in made.beyond(request.limit)}
+        limited = _limited(run_id, request.limit)
+        for place in made.beyond(request.limit):
+            outcomes[place] = limited
     if ledger is not None:
         ledger.close()
     return Sent(made, outcomes, Outcome(Status.READY, run_id, None))
@@ -137,7 +140,9 @@ class _Session:
         self.screen = screen
         self.held_open = ExitStack()
         self.seconds: dict[str, float] = {}
-        self.outcomes: dict[Place, Outcome] = {}
+        self.outcomes = Outcomes()
+        self.told = self.leads_sent = 0
+        """Leads that were delivered, and those of them that left."""
         self.tried: set[Place] = set()
         """Leads of the canary."""
         self.shown: dict[Place, Created] = {}
@@ -176,7 +181,7 @@ class _Session:
 
     def note_refusal(self, error: BaseException) -> None:
         """Note of a run that was begun and refused before its first lead how it ended: it is no crash."""
-        if self.ledger is None or not isinstance(error, LeadImporterError) or self.outcomes:
+        if self.ledger is None or not isinstance(error, LeadImporterError) or self.told:
             return
         with suppress(LeadImporterError):
             self.ledger.end_run(
@@ -265,6 +270,7 @@ class _Session:
             include=self.request.include,
             run_id=self.run_id,
         )
+        self.outcomes = made.outcomes.update(made.doubtful)
         if made.noted:
             ledger.note_occurrences(self.run_id, made.noted)
         self.seconds["asking the ledger"] = time.monotonic() - began
@@ -407,6 +413,8 @@ class _Session:
 
     def _report(self, planned: Planned, outcome: Outcome, created: Created | None) -> None:
         self.outcomes[planned.place] = with_column(outcome, planned.lead, self.works[planned.place[0]])
+        self.told += 1
+        self.leads_sent += outcome.status is not Status.NOT_SENT
         if created is not None and planned.place in self.tried:
             self.shown[planned.place] = created
         self.progress.step(time.monotonic(), paused_until=self.gate.pacer.paused_until)
@@ -454,13 +462,13 @@ class _Session:
             otherwise = _limited(self.run_id, self.request.limit)
         return Sent(
             plan=made,
-            outcomes=made.outcomes | made.doubtful | self.outcomes,
+            outcomes=self.outcomes,
             otherwise=otherwise,
             ledger=ledger,
             statuses=statuses,
             cause=stop.cause,
             guarantee=self.guarantee,
-            leads_sent=sum(outcome.status is not Status.NOT_SENT for outcome in self.outcomes.values()),
+            leads_sent=self.leads_sent,
             seconds=self.seconds,
             held_open=self.held_open,
         )

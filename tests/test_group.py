@@ -11,6 +11,7 @@ from test_laws import COLUMNS, ROW, config, grouped, table
 from importer import mapping, phone_patterns, results
 from importer.config import Config
 from importer.group import MOST_CONTACTS
+from importer.outcomes import Outcomes
 from importer.plan import plan
 from importer.records import Outcome, Status
 
@@ -99,7 +100,7 @@ def test_a_contacts_id_is_told_to_the_row_of_that_contact(rows: list[tuple[str, 
         )
         for lead, built in leads.items()
     }
-    frame, _ = results.result_columns(work, 0, outcomes, held=set(), otherwise=READY, run_id="r")
+    frame, _ = results.result_columns(work, 0, Outcomes(outcomes), held=set(), otherwise=READY, run_id="r")
     expected: dict[int, list[str]] = {}
     for built in leads.values():
         for contact in built.contacts:
