@@ -76,12 +76,11 @@ class RateHeaders:
 
 
 def limits(headers: Mapping[str, str]) -> RateHeaders:
-    """Read `X-RateLimit-*`, which this platform sends on every answer, successes too."""
-    told = _lowered(headers)
-    reset = _number(told.get("x-ratelimit-reset"))
+    """Read `X-RateLimit-*`, which this platform sends on every answer, successes too; names in lower case."""
+    reset = _number(headers.get("x-ratelimit-reset"))
     return RateHeaders(
-        limit=_count(told.get("x-ratelimit-limit")),
-        remaining=_count(told.get("x-ratelimit-remaining")),
+        limit=_count(headers.get("x-ratelimit-limit")),
+        remaining=_count(headers.get("x-ratelimit-remaining")),
         reset=reset if reset is not None and reset >= _FIRST_EPOCH else None,
     )
 
@@ -97,10 +96,11 @@ def judge(
 ) -> Verdict:
     """Tell what an answer to a create means; `sent` is the lead that was posted (None: an answer to something else).
 
-    `duplicate_texts` are further texts by which a refusal is recognised as a duplicate. `now` stands in for the
-    answer's `Date` where it has none. The server's own words stay in the message, folded and cut to 500 characters.
+    Names of `headers` in lower case. `duplicate_texts` are further texts by which a refusal is recognised as a
+    duplicate. `now` stands in for the answer's `Date` where it has none. The server's own words stay in the message,
+    folded and cut to 500 characters.
     """
-    answer = _Answer(status, _lowered(headers), body, now)
+    answer = _Answer(status, headers, body, now)
     verdict = _meaning(answer, sent, duplicate_texts)
     if verdict.http_status is not None:
         return verdict
@@ -118,7 +118,7 @@ def judge_delete(status: int, headers: Mapping[str, str], body: bytes, *, now: d
     Already gone (404, 410) is `REJECTED` with code `gone`, and not ours to delete (403) is `REJECTED`, since neither
     says anything about the next lead.
     """
-    answer = _Answer(status, _lowered(headers), body, now)
+    answer = _Answer(status, headers, body, now)
     if 200 <= status < 300 and not answer.refuses:
         verdict = _deleted(answer)
     elif status in (404, 410) and answer.is_json:
@@ -465,10 +465,6 @@ def _folded(text: str) -> str:
     return "".join(
         letter for letter in unicodedata.normalize("NFKD", spaced.casefold()) if not unicodedata.combining(letter)
     )
-
-
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _text(value: Any) -> str | None:

@@ -276,7 +276,6 @@ class Service:
                 "User-Agent": "lead-importer",
             }
         )
-        self._post_headers = dict(self._headers) | {"Content-Type": "application/json"}
         self._extensions = {"timeout": {"pool": timeout * _CONNECT_SHARE}}  # aiohttp: everything until connected
         self._post_timeout = aiohttp.ClientTimeout(timeout, connect=timeout * _CONNECT_SHARE, ceil_threshold=timeout)
         self._endpoint = f"{address}/user/lead"
@@ -291,6 +290,7 @@ class Service:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=dict(self._headers),
             trust_env=False,
         )
         self._transport = AiohttpTransport(client=self._session, verify=tls)
@@ -473,8 +473,7 @@ class Service:
     async def _post(self, body: bytes) -> _Reply:
         async with self._session.post(
             self._endpoint,
-            data=body,
-            headers=self._post_headers,
+            data=aiohttp.BytesPayload(body, content_type="application/json"),
             allow_redirects=False,
             auto_decompress=False,
             timeout=self._post_timeout,

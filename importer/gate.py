@@ -40,6 +40,8 @@ class Gate:
         self._stop = stop
         self._announce = announce
         self._line = anyio.Lock()
+        self._standing = 0
+        """Requests that stand in the line, its first included."""
         self.waited = 0.0
 
     async def may_go(self) -> bool:
@@ -52,20 +54,27 @@ class Gate:
 
     async def _take(self, stop: anyio.Event | None) -> bool:
         now = time.monotonic()
-        if not self._line.statistics().tasks_waiting and not self._line.locked() and self.pacer.delay(now) <= 0:
+        if not self._standing and self.pacer.delay(now) <= 0:
             self.pacer.take(now)
             return True
-        async with self._line:
-            began = time.monotonic()
-            while stop is None or not stop.is_set():
-                now = time.monotonic()
-                delay = self.pacer.delay(now)
-                if delay <= 0:
-                    self.pacer.take(now)
-                    self.waited += now - began
-                    return True
-                with anyio.move_on_after(min(delay, 60.0)):
-                    await (stop.wait() if stop is not None else anyio.sleep(delay))
+        self._standing += 1
+        try:
+            async with self._line:
+                return await self._take_as_first(stop)
+        finally:
+            self._standing -= 1
+
+    async def _take_as_first(self, stop: anyio.Event | None) -> bool:
+        began = time.monotonic()
+        while stop is None or not stop.is_set():
+            now = time.monotonic()
+            delay = self.pacer.delay(now)
+            if delay <= 0:
+                self.pacer.take(now)
+                self.waited += now - began
+                return True
+            with anyio.move_on_after(min(delay, 60.0)):
+                await (stop.wait() if stop is not None else anyio.sleep(delay))
         return False
 
     async def resume(self) -> None:

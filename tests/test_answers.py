@@ -22,7 +22,7 @@ SERVED = {"id": 55, "campaign_id": 7, "phone_number": "+12125550100"}
 
 def told(status: int, body: Any = None, headers: dict[str, str] | None = None, **more: Any) -> Verdict:
     content = body if isinstance(body, bytes) else orjson.dumps(body)
-    return judge(status, {"Date": DATE} | (headers or {}), content, sent=LEAD, now=NOW, **more)
+    return judge(status, {"date": DATE} | (headers or {}), content, sent=LEAD, now=NOW, **more)
 
 
 # Created, and only then.
@@ -122,7 +122,7 @@ def test_a_redirect_is_a_login_page_and_only_its_path_is_told(status: int) -> No
 
 @pytest.mark.parametrize("location", ["", "https://[broken", "?x"])
 def test_a_redirect_to_nowhere_is_a_login_page_too(location: str) -> None:
-    assert told(302, b"", {"Location": location}).meaning is Meaning.STOP
+    assert told(302, b"", {"location": location}).meaning is Meaning.STOP
 
 
 def test_a_refused_key_and_a_forbidden_account_stop() -> None:
@@ -135,17 +135,17 @@ def test_a_refused_key_and_a_forbidden_account_stop() -> None:
 @pytest.mark.parametrize(
     ("headers", "body", "wait"),
     [
-        ({"Retry-After": "7", "X-RateLimit-Reset": "1795488270"}, {"retry_after": 60}, 7.0),
+        ({"retry-after": "7", "x-ratelimit-reset": "1795488270"}, {"retry_after": 60}, 7.0),
         ({"retry-after": "0"}, {}, 0.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 02:44:30 GMT"}, {"retry_after": 60}, 30.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 02:40:00 GMT"}, {}, 0.0),
-        ({"X-RateLimit-Reset": str(int(NOW.timestamp()) + 9)}, {"retry_after": 60}, 60.0),
+        ({"retry-after": "Tue, 24 Nov 2026 02:44:30 GMT"}, {"retry_after": 60}, 30.0),
+        ({"retry-after": "Tue, 24 Nov 2026 02:40:00 GMT"}, {}, 0.0),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 9)}, {"retry_after": 60}, 60.0),
         ({}, [{"retry_after": "60"}], 60.0),
-        ({"X-RateLimit-Reset": str(int(NOW.timestamp()) + 9)}, {}, 9.0),
-        ({"X-RateLimit-Reset": str(int(NOW.timestamp()) - 9)}, {}, 0.0),
-        ({"Retry-After": "soon", "X-RateLimit-Reset": "12"}, {"retry_after": "later"}, None),
-        ({"Retry-After": "-5"}, {"retry_after": True}, None),
-        ({"Retry-After": "inf"}, {"retry_after": -1}, None),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 9)}, {}, 9.0),
+        ({"x-ratelimit-reset": str(int(NOW.timestamp()) - 9)}, {}, 0.0),
+        ({"retry-after": "soon", "x-ratelimit-reset": "12"}, {"retry_after": "later"}, None),
+        ({"retry-after": "-5"}, {"retry_after": True}, None),
+        ({"retry-after": "inf"}, {"retry_after": -1}, None),
         ({}, b"<h1>429</h1>", None),
     ],
 )
@@ -157,13 +157,13 @@ def test_the_wait_is_the_headers_then_the_bodys_then_the_resets(
 
 
 def test_a_date_to_wait_for_is_read_by_the_servers_clock_and_by_ours_where_it_has_none() -> None:
-    until = {"Retry-After": "Tue, 24 Nov 2026 02:44:30 GMT"}
-    assert told(429, {}, {"Date": "Tue, 24 Nov 2026 02:44:20 GMT", **until}).retry_after == 10.0
+    until = {"retry-after": "Tue, 24 Nov 2026 02:44:30 GMT"}
+    assert told(429, {}, {"date": "Tue, 24 Nov 2026 02:44:20 GMT", **until}).retry_after == 10.0
     assert judge(429, until, b"{}", sent=LEAD, now=NOW).retry_after == 30.0
 
 
 def test_a_busy_server_is_later_only_where_it_says_when() -> None:
-    assert told(503, {}, {"Retry-After": "3"}).meaning is Meaning.LATER
+    assert told(503, {}, {"retry-after": "3"}).meaning is Meaning.LATER
     assert told(503, {}).meaning is Meaning.AMBIGUOUS
 
 
@@ -362,7 +362,7 @@ _JSON = st.recursive(
     status=st.integers(100, 999),
     body=_JSON.map(orjson.dumps) | st.binary(max_size=60),
     headers=st.dictionaries(
-        st.sampled_from(["Date", "Retry-After", "Location", "X-RateLimit-Reset", "Content-Type"]), st.text(max_size=30)
+        st.sampled_from(["date", "retry-after", "location", "x-ratelimit-reset", "content-type"]), st.text(max_size=30)
     ),
 )
 def test_any_answer_gets_a_verdict_and_only_proof_makes_it_created(
@@ -424,16 +424,16 @@ def test_times_are_read_with_and_without_a_zone() -> None:
     ("headers", "read"),
     [
         (
-            {"x-ratelimit-limit": "60", "X-RateLimit-Remaining": "59", "X-RateLimit-Reset": "1795488270"},
+            {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "59", "x-ratelimit-reset": "1795488270"},
             RateHeaders(60, 59, 1795488270.0),
         ),
         ({}, RateHeaders(None, None, None)),
         (
-            {"X-RateLimit-Limit": "60, 60", "X-RateLimit-Remaining": "-1", "X-RateLimit-Reset": "30"},
+            {"x-ratelimit-limit": "60, 60", "x-ratelimit-remaining": "-1", "x-ratelimit-reset": "30"},
             RateHeaders(None, None, None),
         ),
         (
-            {"X-RateLimit-Limit": "nan", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "inf"},
+            {"x-ratelimit-limit": "nan", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "inf"},
             RateHeaders(None, 0, None),
         ),
     ],
