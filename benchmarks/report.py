@@ -1,4 +1,4 @@
-"""What the benchmarks share: the peers' environment, pinned processes and what they took, tables, sections of README.md."""
+"""What the benchmarks share: the peers' environment, pinned processes and what they took, tables, plots."""
 
 import os
 import platform
@@ -14,7 +14,6 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-README = FOLDER / "README.md"
 _VENV = ROOT / ".venv-bench"
 _REQUIREMENTS = FOLDER / "requirements.txt"
 
@@ -127,13 +126,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def put(name: str, text: str) -> None:
-    """Put a text into README.md between the markers of a section, which is added at the end if it is new."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    page = README.read_text(encoding="utf-8") if README.exists() else "# Benchmarks\n"
-    section = f"{begin}\n{text.strip()}\n{end}"
-    if begin in page:
-        page = re.sub(f"{begin}.*?{end}", lambda _: section, page, flags=re.DOTALL)
-    else:
-        page = f"{page.rstrip()}\n\n## {name.replace('_', ' ').capitalize()}\n\n{section}\n"
-    README.write_text(page, encoding="utf-8")
+def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
+    """Draw named values as horizontal bars from 0 (SVG); the first is ours."""
+    width, left, step = 640, 215, 34
+    height = 60 + step * len(values)
+    scale = (width - left - 80) / max(value for _, value in values)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="20" y="28" font-size="15">{title}</text>',
+    ]
+    for place, (name, value) in enumerate(values):
+        y = 50 + step * place
+        colour = "#1f6fb2" if place == 0 else "#b8c4ce"
+        lines.append(f'<text x="{left - 10}" y="{y + 16}" text-anchor="end">{name}</text>')
+        lines.append(f'<rect x="{left}" y="{y}" width="{max(value * scale, 1):.0f}" height="22" fill="{colour}"/>')
+        lines.append(f'<text x="{left + max(value * scale, 1) + 8:.0f}" y="{y + 16}">{value:,.0f}</text>')
+    return "\n".join([*lines, "</svg>", ""])
