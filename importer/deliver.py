@@ -320,14 +320,18 @@ class Delivery:
         Its intent is durable before; its outcome is handed over also where the task is cancelled.
         """
         planned = turn.planned
-        await self._ledger.intend(
-            planned.identity,
-            turn.lead,
-            body,
-            hashes=self._hashes,
-            run_id=self._run_id,
-            is_new=planned.is_new and not turn.attempts,
-        )
+        try:
+            await self._ledger.intend(
+                planned.identity,
+                turn.lead,
+                body,
+                hashes=self._hashes,
+                run_id=self._run_id,
+                is_new=planned.is_new and not turn.attempts,
+            )
+        except anyio.get_cancelled_exc_class():  # it may become durable all the same
+            self._withdraw(turn)
+            raise
         intended_at, has_left = time.time(), False
         try:
             async with self._places:
@@ -349,7 +353,10 @@ class Delivery:
                 self._note(turn, verdict, body=body, intended_at=intended_at)
                 self._count(verdict, began)
             else:
-                self._ledger.withdraw(planned.identity, in_doubt=turn.is_open)
+                self._withdraw(turn)
+
+    def _withdraw(self, turn: _Turn) -> None:
+        self._ledger.withdraw(turn.planned.identity, run_id=self._run_id, in_doubt=turn.is_open)
 
     def _note(self, turn: _Turn, verdict: Verdict, *, body: bytes, intended_at: float) -> None:
         """Note what an attempt came to, and what is to be settled of it."""
@@ -466,13 +473,14 @@ class Delivery:
 
     async def _not_found(self, turn: _Turn, finding: Finding) -> Outcome | None:
         """Send a lead again where that can't call anybody twice; else its outcome stays unknown."""
-        turn.is_absent = finding.found is Found.NOT_THERE
+        turn.is_absent = finding.found is Found.NOT_THERE and not turn.lead.allow_duplicate
         if turn.planned.force or not turn.lead.allow_duplicate:  # the server's own check stands guard
             return self._send_again(turn)
         if finding.found is not Found.NOT_THERE:
             return self._unknown(turn, finding.why, for_now=finding.found is Found.NO_ANSWER)
         proven = await self.settler.is_proven(turn.lead.campaign_id)
         if proven:
+            turn.is_absent = True
             return self._send_again(turn)
         if proven is None:
             self._unproven.append(turn)
@@ -501,8 +509,8 @@ class Delivery:
         waiting, self._unproven = self._unproven, []
         for turn in waiting:
             why = "no lead of ours shows whether the look-up can be trusted"
-            is_proven = await self.settler.is_proven(turn.lead.campaign_id)
-            outcome = self._send_again(turn) if is_proven else self._unknown(turn, why, for_now=True)
+            turn.is_absent = bool(await self.settler.is_proven(turn.lead.campaign_id))
+            outcome = self._send_again(turn) if turn.is_absent else self._unknown(turn, why, for_now=True)
             if outcome is not None:
                 self._end(turn, outcome)
         return bool(self._again)

@@ -30,7 +30,7 @@ from importer.hashes import Hashes
 from importer.records import Doubt, Lead, Outcome, Status
 
 #: The states of a lead, and who may follow whom. SQL refuses any other step (the trigger below).
-#:   sending    an intent: its bytes may have left
+#:   sending    an intent: its bytes may have left; `withdraw` takes one back whose bytes surely did not
 #:   doubtful   an attempt ended with no proof of what became of it; to be settled before anything else
 #:   created, duplicate, rejected, failed, unknown    as the statuses of the result file
 #:   deleting   a delete by `undo` is under way; deleted: it is done
@@ -563,13 +563,17 @@ class Ledger:
         state = "doubtful" if outcome.in_doubt else outcome.status.value
         self._writes.put(_finish(identity, outcome, state))
 
-    def withdraw(self, identity: bytes, *, in_doubt: bool) -> None:
-        """Hand over that an intent was not carried out, as `finish` does; `in_doubt`: an earlier attempt still is."""
-        erased = "" if in_doubt else ", number = NULL, payload = NULL"
-        state = "doubtful" if in_doubt else "failed"
-        self._writes.put(
-            Write(identity, [(f"UPDATE leads SET state = ?{erased} WHERE identity = ?", (state, identity))])  # noqa: S608
-        )
+    def withdraw(self, identity: bytes, *, run_id: str, in_doubt: bool) -> None:
+        """Hand over that an intent of this run was surely not carried out: the lead stands again as it did before.
+
+        Not awaited, like `finish`; a crash before it is durable leaves the lead to be settled. `in_doubt`: an earlier
+        attempt still is.
+        """
+        own = (identity, run_id)
+        if in_doubt:
+            self._writes.put(Write(identity, [(_BACK_IN_DOUBT, own)]))
+        else:
+            self._writes.put(Write(identity, [(_UNKNOWN_PEOPLE, own), (_NEVER_MEANT, own), (_AS_BEFORE, own)]))
 
     async def flush(self) -> None:
         """Return when everything handed over is durable. Raises `Stopped` where it can't be."""
@@ -604,6 +608,18 @@ _INTENT = (
     " ON CONFLICT (identity) DO UPDATE SET state = 'sending', run_id = excluded.run_id, attempts = attempts + 1,"
     " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
     " intended_at = CASE leads.state WHEN 'doubtful' THEN leads.intended_at ELSE excluded.intended_at END"
+)
+# An intent taken back. What no run has an outcome of was new, and goes without a trace.
+_MEANT = "identity = ? AND run_id = ? AND state = 'sending'"
+_LAST = "(SELECT o.{} FROM outcomes o WHERE o.lead = leads.lead ORDER BY o.run_id DESC LIMIT 1)"
+_IS_NEW = "NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.lead = leads.lead)"
+_UNKNOWN_PEOPLE = f"DELETE FROM members WHERE lead = (SELECT lead FROM leads WHERE {_MEANT} AND {_IS_NEW})"  # noqa: S608 - constants
+_NEVER_MEANT = f"DELETE FROM leads WHERE {_MEANT} AND {_IS_NEW}"  # noqa: S608
+_STOOD = ", ".join(f"{name} = coalesce({_LAST.format(name)}, {name})" for name in ("run_id", "attempts"))
+_BACK_IN_DOUBT = f"UPDATE leads SET state = 'doubtful', {_STOOD} WHERE {_MEANT}"  # noqa: S608
+_AS_BEFORE = (
+    f"UPDATE leads SET state = CASE {_LAST.format('status')} WHEN 'duplicate' THEN 'duplicate'"  # noqa: S608
+    f" WHEN 'rejected' THEN 'rejected' ELSE 'failed' END, {_STOOD}, number = NULL, payload = NULL WHERE {_MEANT}"
 )
 _FORGET_MEMBERS = f"DELETE FROM members WHERE lead = {_LEAD}"  # noqa: S608 - a constant, like the others below
 _MEMBER = f"INSERT OR REPLACE INTO members (lead, position, number, variables) VALUES ({_LEAD}, ?, ?, ?)"  # noqa: S608

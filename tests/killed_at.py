@@ -114,7 +114,10 @@ POINTS: dict[str, Callable[[Countdown], None]] = {
     "before the result is moved into place": written_not_moved,
 }
 
+#: Points that only a run which is told to stop comes to.
+OF_A_STOP = {"between intent and withdrawal": before(Ledger, "withdraw")}
+
 if __name__ == "__main__":
-    POINTS[sys.argv[1]](Countdown(int(sys.argv[2])))
+    (POINTS | OF_A_STOP)[sys.argv[1]](Countdown(int(sys.argv[2])))
     sys.argv[1:] = sys.argv[3:]
     main()
