@@ -210,7 +210,7 @@ class _Judge:
             made.known.add((number, place))
         if not own or own[0].state not in _IN_DOUBT:
             return
-        if own[0].state == "unknown":
+        if "unknown" in self._include:  # its row was told so, be it open still or given up
             made.forced.add((number, place))
         told = self._again(lead, own[0], Status.UNKNOWN)
         made.doubtful[number, place] = replace(told, in_doubt=own[0].state != "unknown")

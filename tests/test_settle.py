@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
-from conftest import Desk, memory
+from conftest import Answers, Desk, memory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -218,3 +219,22 @@ def test_what_a_server_gives_back_as_texts_is_what_was_sent(variables: dict[str,
     sent = Lead(Person("+12125550100", orjson.dumps(variables).decode(), 0), 7)
     assert holds_what_was_sent(shown(variables=as_texts(variables), contacts=()), sent)
     assert not holds_what_was_sent(shown(variables=as_texts(variables) | {"extra": "x"}, contacts=()), sent)
+
+
+EMPTY = '{"current_page": 1, "data": [], "last_page": 1}'
+STORED = '{"data": {"id": 77, "campaign_id": 7, "phone_number": "+12125550102"}}'
+
+
+def test_what_is_unknown_is_sent_when_asked_for_and_never_again_unasked_whatever_the_answer(
+    tmp_path: Path, answering: Callable[[Answers], str]
+) -> None:
+    # A look-up that shows nothing, ever, proves nothing.
+    answers = {("GET", "campaigns"): (200, '[{"id": 7}]'), ("GET", "leads"): (200, EMPTY), ("POST", "lead"): (500, "")}
+    desk = desk_with(tmp_path, SimpleNamespace(url=answering(answers)), allow=True, rows=ROWS[2:])
+    assert run(desk, status=5)[0]["import_status"] == "unknown"
+    answers["POST", "lead"] = (402, '{"message": "Insufficient balance"}')
+    told = run(desk, "--include", "unknown", status=5)[0]
+    assert (told["import_status"], told["import_http_status"]) == ("unknown", "402")
+    answers["POST", "lead"] = (200, STORED)
+    assert run(desk, status=5)[0]["import_status"] == "unknown"
+    assert run(desk, "--include", "unknown")[0]["import_lead_id"] == "77"
