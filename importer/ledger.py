@@ -107,8 +107,9 @@ SANDBOX_RUN = "sandbox-"
 
 
 def new_run_id(now: datetime, prefix: str = "") -> str:
-    """Return a run's name: sortable by time, safe in a file name."""
-    return f"{prefix}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    """Return a run's name: sortable by time, within a second too, and safe in a file name."""
+    fraction = now.microsecond * 0x10000 // 1_000_000
+    return f"{prefix}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fraction:04x}{secrets.token_hex(1)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from importer.errors import Refused, Stopped
 from importer.group_commit import GroupCommit, Write
 from importer.hashes import Hashes
-from importer.ledger import TRANSITIONS, Ledger
+from importer.ledger import TRANSITIONS, Ledger, new_run_id
 from importer.records import Lead, Outcome, Person, Status
 
 LEAD = Lead(Person("+12125550100", '{"name":"Ada"}', 0), 7, (Person("+12125550101", '{"name":"Abe"}', 1),))
@@ -38,6 +38,16 @@ async def send(ledger: Ledger, hashes: Hashes, lead: Lead, outcome: Outcome | No
         ledger.finish(identity, replace(outcome, run_id=run_id))
         await ledger.flush()
     return identity
+
+
+@given(st.lists(st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)), min_size=2, max_size=2, unique=True))
+def test_runs_are_in_the_order_of_their_names_within_a_second_too(times: list[datetime]) -> None:
+    earlier, later = sorted(moment.replace(tzinfo=UTC) for moment in times)
+    if (later - earlier).total_seconds() > 0.0001:
+        assert new_run_id(earlier) < new_run_id(later)
+    within = [new_run_id(earlier.replace(microsecond=part)) for part in (0, 20, 999_000, 999_999)]
+    assert within == sorted(within)
+    assert all(len(one) == len("20260101T000000Z-000000") for one in within)
 
 
 def test_a_created_lead_is_known_by_all_its_numbers_and_its_own_is_erased(tmp_path: Path) -> None:
