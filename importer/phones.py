@@ -5,6 +5,7 @@ because it would read letters as keypad digits, drop an extension and ignore a s
 valid numbers are answered by `phone_patterns`, a column at a time.
 """
 
+import gc
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -21,12 +22,16 @@ MissingPlus = Literal["refuse", "restore", "national"]
 Several = Literal["refuse", "first"]
 Extension = Literal["refuse", "drop"]
 
+#: Texts judged singly, from which on a column is large.
+_MANY = 5_000
+
 _SCHEMA = {"phone": pl.String, "code": pl.String, "reason": pl.String}
 
 _PLAIN = re.compile(phone_patterns.PLAIN)
 _DATE = re.compile(phone_patterns.DATE)
 _FLOAT = re.compile(phone_patterns.FLOAT)
 _BRACKET_TAIL = re.compile(phone_patterns.BRACKET_TAIL)
+_NO_DIGITS = re.compile("[^0-9]+")
 _SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?[eE] ?[+-]?\d+")
 _EXTENSION_WORDS = r"(?:e?xt(?:ensi[oó]n|n)?|x|durchwahl|dw|ramal|anexo|poste|interno|int|доб)"
 _EXTENSION = re.compile(rf"(?i)[\s,;(]*(?:(?<![^\W\d_]){_EXTENSION_WORDS}[\s.:=]*|#\s*)\d{{1,7}}\s*\)?$")
@@ -88,6 +93,10 @@ def parse_phones(
         judge(text, one, missing_plus=missing_plus, several=several, extension=extension)
         for text, one in distinct.iter_rows()
     ]
+    if len(judged) >= _MANY:
+        # An exception in `phonenumbers` holds its own traceback, and by it the frames of all callers with what they
+        # hold, which is whole columns: freed now, not when the collector comes round.
+        gc.collect()
     answers = distinct.hstack(pl.DataFrame(judged, schema=_SCHEMA, orient="row"))
     found = rest.join(answers, on=["text", "region"], how="left", nulls_equal=True, maintain_order="left")
     nothing = pl.Series([None], dtype=pl.String).new_from_index(0, texts.len())
@@ -263,7 +272,7 @@ def _oddity(text: str) -> str:
 
 
 def _digits(text: str) -> str:
-    return "".join(letter for letter in text if "0" <= letter <= "9")
+    return _NO_DIGITS.sub("", text)
 
 
 def _numbers(text: str) -> tuple[list[str], Literal["", "before", "after", "slash"]]:

@@ -8,7 +8,7 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -70,6 +70,7 @@ def read_text(
         body = _careful(records, names, chunk_rows or CHUNK_ROWS)
     elif b"\xef\xbf\xbd" in utf8:
         body = _Body(body.cells, _replacements(body.cells, 0))
+    records.close()
     height = body.cells.height
     places = pl.DataFrame(
         {
@@ -161,12 +162,16 @@ class _Records:
         self.number = 0
         self.width = 0
         self.broken: dict[int, str] = {}
-        self._records = self._parse()
+        self._records: Generator[list[str]] = self._parse()
 
     def __iter__(self) -> Iterator[list[str]]:
         return self._records
 
-    def _parse(self) -> Iterator[list[str]]:
+    def close(self) -> None:
+        """Let go of the text: its reader and this hold one another, so that it would stay for long."""
+        self._records.close()
+
+    def _parse(self) -> Generator[list[str]]:
         csv.field_size_limit(MAX_CELL)
         taken = self._taken
         while True:
