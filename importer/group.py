@@ -6,7 +6,7 @@ leads share. Neither promotes, drops or reorders anybody without saying so in th
 
 from array import array
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -73,7 +73,11 @@ class Grouped:
 
     def fit(self) -> "array[int]":
         """Return the leads that are fit to be sent, in order."""
-        return array("I", self.leads.filter(pl.col("status").is_null())["lead"])
+        return array("I", self.leads.filter(pl.col("status").is_null())["lead"].to_list())
+
+    def without_variables(self) -> "Grouped":
+        """Return what is still asked when all is sent; variables are the most of a list."""
+        return replace(self, people=self.people.drop("variables"))
 
     def build(self, wanted: Collection[int], *, allow_duplicate: bool, source: str) -> Iterator[tuple[int, Lead]]:
         """Yield the leads named in `wanted` one by one, in order, without holding them all."""
@@ -222,13 +226,17 @@ def _own_statuses(people: pl.DataFrame, mapped: Mapped, suppressed: Mapping[str,
     people = people.with_columns(variables=pl.when(in_rows).then("contact_variables").otherwise("variables")).drop(
         "contact_variables"
     )
+    asked = people.select("index", "slot", in_rows=in_rows, at=pl.int_range(pl.len(), dtype=pl.UInt32))
     found = pl.concat(
         [
-            people.filter(~in_rows).select("index", "slot").join(as_lead, on=["index", "slot"]),
-            people.filter(in_rows).select("index", "slot").join(as_contact, on=["index", "slot"]),
+            asked.filter(~pl.col("in_rows")).join(as_lead, on=["index", "slot"]),
+            asked.filter("in_rows").join(as_contact, on=["index", "slot"]),
         ]
     )
-    people = people.join(found, on=["index", "slot"], how="left", maintain_order="left")
+    people = people.with_columns(
+        found[name].clear(1).new_from_index(0, people.height).scatter(found["at"], found[name]).alias(name)
+        for name in ("code", "message", "column", "blocking")
+    )
     nothing = pl.lit(None, pl.String)
     people = people.with_columns(status=pl.when("blocking").then(pl.lit(_INVALID)))
     if suppressed:
@@ -313,7 +321,7 @@ def _campaigns(people: pl.DataFrame, mapped: Mapped) -> pl.DataFrame:
         ),
         header,
     )
-    return people.with_columns(campaign="primary_campaign")
+    return people.with_columns(campaign="primary_campaign").drop("primary_campaign")
 
 
 def _single() -> pl.Expr:
@@ -384,6 +392,7 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
         "group_two_primaries",
         pl.format("this group has several primaries: rows {}. Leave one of them.", "flagged_rows"),
     )
+    people = people.drop("all_rows", "flagged_rows", "flagged")
     people = people.with_columns(primary_status=_of_primary(people, "status"))
     for status, words in ((_FILTERED, "is left out by where"), (_SUPPRESSED, "is on a suppression list")):
         people = _set(
@@ -399,7 +408,7 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
         pl.col("contact") & (pl.col("primary_status") == _INVALID) & pl.col("status").is_null(),
         "lead_invalid",
         pl.format("its primary in row {} can't be sent", "primary_row"),
-    )
+    ).drop("primary_status", "primary_row")
     if hold:
         bad = _listed(people, pl.col("contact") & (pl.col("status") == _INVALID), _place())
         people = people.with_columns(bad=bad)
@@ -408,7 +417,7 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
             pl.col("status").is_null() & pl.col("bad").is_not_null(),
             "contact_invalid",
             pl.format("held back because of a secondary contact ({}). Put it right, or set on_invalid: drop.", "bad"),
-        )
+        ).drop("bad")
     people = people.with_columns(contacts=_count(people, pl.col("contact") & pl.col("status").is_null()))
     crowded = pl.col("contacts") > MOST_CONTACTS
     people = people.with_columns(all_rows=_listed(people, crowded, rows))
@@ -508,46 +517,48 @@ def find_repeats(tables: list[Grouped]) -> Repeats:
 
 def _shared_numbers(tables: list[Grouped]) -> pl.DataFrame:
     """Return the leads that have a number in common with another: table, lead, row, campaign, phone, others, status."""
-    frames = []
-    for number, grouped in enumerate(tables):
-        usable = grouped.leads.filter(
-            pl.col("phone").is_not_null()
-            & pl.col("campaign").is_not_null()
-            & (pl.col("status").is_null() | (pl.col("status") == _INVALID))
-        )
-        others = (
-            grouped.people.filter(pl.col("contact") & pl.col("status").is_null() & pl.col("phone").is_not_null())
-            .group_by("lead", maintain_order=True)
-            .agg(pl.col("phone").alias("others"))
-        )
-        frames.append(
-            usable.join(others, on="lead", how="left", maintain_order="left").with_columns(
-                table=pl.lit(number, pl.UInt32), others=pl.col("others").fill_null([])
-            )
-        )
-    leads = pl.concat(frames).sort("table", "order", "lead")
+    leads = pl.concat(_numbered(number, _usable(grouped)) for number, grouped in enumerate(tables))
+    others = pl.concat(_numbered(number, _others(grouped)) for number, grouped in enumerate(tables)).join(
+        leads.select("table", "lead", "campaign"), on=["table", "lead"], maintain_order="left"
+    )
     said = pl.concat(
         [
-            leads.select("campaign", "phone", role=pl.lit("primary")),
-            leads.filter(pl.col("others").list.len() > 0)
-            .explode("others")
-            .select("campaign", phone="others", role=pl.lit("contact")),
+            leads.select("campaign", "phone", is_primary=pl.lit(value=True)),
+            others.select("campaign", "phone", is_primary=pl.lit(value=False)),
         ]
     )
     shared = (
         said.group_by("campaign", "phone")
-        .agg((pl.col("role") == "primary").sum().alias("primaries"), pl.len().alias("times"))
-        .filter((pl.col("primaries") > 0) & (pl.col("times") > 1))
+        .agg(pl.col("is_primary").any(), pl.len().alias("times"))
+        .filter(pl.col("is_primary") & (pl.col("times") > 1))
         .select("campaign", "phone")
     )
-    through_contact = (
-        leads.filter(pl.col("others").list.len() > 0)
-        .explode("others")
-        .join(shared, left_on=["campaign", "others"], right_on=["campaign", "phone"], how="semi")
-        .select("table", "lead")
+    by_number = [frame.join(shared, on=["campaign", "phone"], how="semi") for frame in (leads, others)]
+    wanted = pl.concat(frame.select("table", "lead") for frame in by_number).unique()
+    members = others.join(wanted, on=["table", "lead"], how="semi", maintain_order="left")
+    lists = members.group_by("table", "lead", maintain_order=True).agg(pl.col("phone").alias("others"))
+    return (
+        leads.join(wanted, on=["table", "lead"], how="semi")
+        .join(lists, on=["table", "lead"], how="left")
+        .sort("table", "order", "lead")
+        .select("table", "lead", "row", "campaign", "phone", pl.col("others").fill_null([]), "status")
     )
-    through_primary = leads.join(shared, on=["campaign", "phone"], how="semi").select("table", "lead")
-    wanted = pl.concat([through_contact, through_primary]).unique()
-    return leads.join(wanted, on=["table", "lead"], how="semi", maintain_order="left").select(
-        "table", "lead", "row", "campaign", "phone", "others", "status"
+
+
+def _usable(grouped: Grouped) -> pl.DataFrame:
+    """Return the leads that have a number, and are not left out."""
+    return grouped.leads.filter(
+        pl.col("phone").is_not_null()
+        & pl.col("campaign").is_not_null()
+        & (pl.col("status").is_null() | (pl.col("status") == _INVALID))
     )
+
+
+def _others(grouped: Grouped) -> pl.DataFrame:
+    """Return the numbers of the contacts who are part of their lead."""
+    part = pl.col("contact") & pl.col("status").is_null() & pl.col("phone").is_not_null()
+    return grouped.people.filter(part).select("lead", "phone")
+
+
+def _numbered(number: int, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(table=pl.lit(number, pl.UInt32))

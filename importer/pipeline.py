@@ -404,6 +404,7 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
 def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, run_id: str) -> ExitStatus:
     """Write the result files, show the summary, and say how it ended."""
     began = time.monotonic()
+    inputs.works[:] = [replace(work, grouped=work.grouped.without_variables()) for work in inputs.works]
     frames, left_out = [], False
     outcomes = results.with_followers(sent.plan, sent.outcomes, sent.otherwise, inputs.works)
     for number, work in enumerate(inputs.works):

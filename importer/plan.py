@@ -122,7 +122,7 @@ def plan(
     for number, work in enumerate(works):
         left_out = [lead for table, lead in (*repeats.follows, *repeats.swapped) if table == number]
         fit = pl.col("status").is_null() & ~pl.col("lead").is_in(left_out)
-        wanted = array("I", work.grouped.leads.filter(fit)["lead"])
+        wanted = array("I", work.grouped.leads.filter(fit)["lead"].to_list())
         if known is None and work.previous is None and not (allow_duplicate and hashes):
             made.to_send[number] = wanted
             continue

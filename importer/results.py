@@ -1,7 +1,7 @@
 """What every row is told: the columns a result file adds, and the sum that must hold."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -47,7 +47,7 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
 def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Sequence[Work]) -> Outcomes:
     """Add those of later rows with an earlier row's number, which has their status too (contract, "duplicate")."""
     followed = set(made.repeats.follows.values())
-    sent = {(number, lead) for number, leads in (made.first() if followed else ()) for lead in leads} & followed
+    sent = {place for number, leads in (made.first() if followed else ()) for place in _among(followed, number, leads)}
     rows = {
         (number, lead): row
         for number, work in enumerate(works)
@@ -74,6 +74,12 @@ def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Se
     return outcomes
 
 
+def _among(followed: set[Place], number: int, leads: Iterable[int]) -> Iterator[Place]:
+    """Yield those of one table's leads that are followed; there may be a million that are not."""
+    wanted = {lead for table, lead in followed if table == number}
+    return ((number, lead) for lead in leads if lead in wanted)
+
+
 def _rows_of(wanted: Sequence[int], work: Work) -> Iterator[tuple[int, int]]:
     leads = work.grouped.leads.select("lead", "row")
     return leads.filter(pl.col("lead").is_in(wanted)).iter_rows() if wanted else iter(())
@@ -93,9 +99,8 @@ def result_columns(
         told = told.join(by_contact, on=["lead", "position"], how="left", maintain_order="left")
         told = _carry(told, otherwise, run_id)
         left_out |= _left_out(told)
-        parts.append(_fold(told))
-    ours = _placed(pl.concat(parts), work)
-    return _keep_cells(ours, work, number, held), left_out
+        parts.append(_placed(_fold(told), work.table.places[people["index"].unique(maintain_order=True)]))
+    return _keep_cells(pl.concat(parts), work, number, held), left_out
 
 
 def _slices(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -237,9 +242,8 @@ def _fold(told: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _placed(ours: pl.DataFrame, work: Work) -> pl.DataFrame:
+def _placed(ours: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     """Say where each row stands in the input."""
-    places = work.table.places
     return ours.with_columns(import_sheet=places["sheet"], import_row=places["row"].cast(pl.String)).select(
         RESULT_COLUMNS
     )
