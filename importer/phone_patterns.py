@@ -7,7 +7,6 @@ unanswered. No rule is decided here: a number answered is one that `phones` woul
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -41,7 +40,6 @@ _SPECIAL = f"^(?:{DATE}|{FLOAT}|{BRACKET_TAIL})$"
 
 #: Compiling a country's patterns costs some milliseconds, as much as this many numbers judged singly.
 _WORTH_COMPILING = 100
-_SLICE = 1 << 16
 
 _TYPES = (
     "fixed_line",
@@ -64,13 +62,19 @@ def answer(
 
     `region` is a supported region or None. Countries met fewer than `worth` times are left unanswered.
     """
-    count = -(-texts.len() // _SLICE)
-    if count < 2:
-        return _answer(texts, region, missing_plus, worth)
-    size = -(-texts.len() // count)
-    slices = [texts.slice(start, size) for start in range(0, texts.len(), size)]
-    with ThreadPoolExecutor(2) as pool:
-        return pl.concat(pool.map(lambda part: _answer(part, region, missing_plus, worth), slices))
+    clean = texts.str.strip_chars()
+    usual = clean.str.contains(PLAIN) & ~clean.str.contains(_SPECIAL)
+    digits = _where(usual, clean.str.replace_all("[^0-9]", ""))
+    plus = clean.str.contains("+", literal=True)
+    phone = _international(_where(plus, digits), worth).phone
+    rest = _where(~plus, digits)
+    if region is None:
+        marked = _international(_without(rest, "00"), worth).phone
+        bare = _international(_where(~rest.str.starts_with("00"), rest), worth).phone
+        return _first(phone, marked, bare) if missing_plus == "restore" else _first(phone, marked)
+    brackets = area_in_brackets(region)
+    sure = clean.str.contains(brackets) if brackets else clean.is_null()
+    return _first(phone, _from_region(rest, _country(region), sure, missing_plus=missing_plus, worth=worth))
 
 
 @lru_cache(maxsize=256)
@@ -88,22 +92,6 @@ def area_in_brackets(region: str) -> str | None:
         if (group := re.match(r"\(\\d(?:\{\d+\})?\)", way.pattern or ""))
     }
     return _ascii(f"^\\((?:{'|'.join(sorted(groups))})\\)") if groups else None
-
-
-def _answer(texts: pl.Series, region: str | None, missing_plus: MissingPlus, worth: int) -> pl.Series:
-    clean = texts.str.strip_chars()
-    usual = clean.str.contains(PLAIN) & ~clean.str.contains(_SPECIAL)
-    digits = _where(usual, clean.str.replace_all("[^0-9]", ""))
-    plus = clean.str.contains("+", literal=True)
-    phone = _international(_where(plus, digits), worth).phone
-    rest = _where(~plus, digits)
-    if region is None:
-        marked = _international(_without(rest, "00"), worth).phone
-        bare = _international(_where(~rest.str.starts_with("00"), rest), worth).phone
-        return _first(phone, marked, bare) if missing_plus == "restore" else _first(phone, marked)
-    brackets = area_in_brackets(region)
-    sure = clean.str.contains(brackets) if brackets else clean.is_null()
-    return _first(phone, _from_region(rest, _country(region), sure, missing_plus=missing_plus, worth=worth))
 
 
 def _from_region(

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_laws import COLUMNS, ROW, config, grouped, table
 
-from importer import mapping, phone_patterns, results
+from importer import mapping, results
 from importer.config import Config
 from importer.group import MOST_CONTACTS
 from importer.outcomes import Outcomes
@@ -54,7 +54,7 @@ def test_nothing_depends_on_how_many_rows_are_handled_at_once(
     chosen = settings_of(kind, hold=hold)
     whole = told(rows, chosen)
     with pytest.MonkeyPatch.context() as patched:
-        for module in (mapping, phone_patterns, results):
+        for module in (mapping, results):
             patched.setattr(module, "_SLICE", size)
         assert told(rows, chosen).equals(whole)
 
