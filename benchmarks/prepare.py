@@ -234,7 +234,7 @@ def peer(name: str, folder: Path) -> tuple[float, float, float]:
 
 
 def check(folder: Path, kind: str) -> tuple[float, float, float]:
-    files = [str(folder / f"list.{kind}"), "-c", str(folder / "list.yaml"), "--out", str(folder / f"out.{kind}")]
+    files = [str(folder / f"list.{kind}"), "-c", str(folder / "list.yaml"), "--out", str(folder / f"list.check.{kind}")]
     ledger = ["--ledger", str(folder / "none.sqlite3"), "--no-progress"]
     return measured([sys.executable, "-m", "importer", "check", *files, *ledger])
 
