@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from importer.cells import mend
@@ -69,7 +69,16 @@ def grouped(made: Table, settings: Config) -> tuple[Work, Grouped]:
 rows_of_any_kind = st.lists(ROW, max_size=14)
 
 
+#: A group with two primaries, both suppressed, and a contact, who is told which rows are meant.
+_SUPPRESSED_PRIMARIES = [
+    ("A", "Primary", "+12125550107", "", "New", ""),
+    ("A", "Primary", "+12125550107", "", "New", ""),
+    ("A", "Spouse", "+12125550100", "", "New", ""),
+]
+
+
 @given(rows_of_any_kind, st.booleans(), st.booleans(), st.sampled_from(list(Status)))
+@example(_SUPPRESSED_PRIMARIES, True, False, Status.CREATED)
 @settings(max_examples=150, deadline=None)
 def test_every_row_gets_exactly_one_status(
     rows: list[tuple[str, ...]], primary_when: bool, hold: bool, end: Status
