@@ -14,7 +14,7 @@ _PLAIN = (
 
 def invalid_emails(texts: pl.Series) -> pl.Series:
     """Return the unique texts that are no e-mail address (RFC 5322 syntax; the domain is not asked)."""
-    rest = texts.drop_nulls().unique().to_frame("text").filter(~pl.col("text").str.contains(_PLAIN)).to_series()
+    rest = texts.filter(~texts.str.contains(_PLAIN)).unique()
     return pl.Series([text for text in rest if not _is_email(text)], dtype=pl.String)
 
 

@@ -377,9 +377,7 @@ def _lead_statuses(people: pl.DataFrame, *, hold: bool) -> pl.DataFrame:
     people = people.with_columns(
         all_rows=_listed(people, nobody, rows),
         # Those that `primaries` has counted: a suppressed one too, else the rows could not be put right.
-        flagged_rows=_listed(
-            people, several & pl.col("flagged") & (pl.col("status").fill_null("") != _FILTERED), rows
-        ),
+        flagged_rows=_listed(people, several & pl.col("flagged") & (pl.col("status").fill_null("") != _FILTERED), rows),
     )
     people = _invalidate(
         people,

@@ -7,7 +7,7 @@ problems together; the row itself stays.
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -323,7 +323,7 @@ class _Mapper:
     def _variables(self, variables: "Mapping[str, Variable]", *, slot: int) -> tuple[pl.Series, list[pl.DataFrame]]:
         """Return each row's variables as the text of a JSON object, empty ones left out."""
         problems: list[pl.DataFrame] = []
-        values: dict[str, pl.Series] = {}
+        values: dict[str, _Values] = {}
         for name, variable in sorted(variables.items()):
             values[name], found = self._variable(name, variable, slot=slot)
             problems += found
@@ -331,21 +331,20 @@ class _Mapper:
             return pl.Series(["{}"]).new_from_index(0, self.height), problems
         return _json_objects(values), problems
 
-    def _variable(self, name: str, variable: "Variable", *, slot: int) -> tuple[pl.Series, list[pl.DataFrame]]:
-        """Return one variable of each row as JSON text (null: left out) and what is wrong with it."""
+    def _variable(self, name: str, variable: "Variable", *, slot: int) -> "tuple[_Values, list[pl.DataFrame]]":
+        """Return one variable of each row (null: left out) and what is wrong with it."""
         if not variable.columns:
             constant = None if variable.value is None else orjson.dumps(variable.value).decode()
-            return pl.Series([constant], dtype=pl.String).new_from_index(0, self.height), []
+            return _Values(pl.Series([constant], dtype=pl.String).new_from_index(0, self.height)), []
         texts = self._text(variable)
         header = self._header(variable.columns[0])
         value, code, reason = self._typed(texts, variable)
         refused = self._refused(use_of(variable), map(self._header, variable.columns))
         if refused is not None:
-            value = value.zip_with(~refused.mask, pl.Series([None], dtype=pl.String))
+            value = replace(value, told=value.told.zip_with(~refused.mask, pl.Series([None], dtype=pl.String)))
         if variable.default is not None:
-            default = pl.Series([orjson.dumps(variable.default).decode()]).new_from_index(0, self.height)
-            value = value.zip_with(texts.is_null() | value.is_not_null(), default)
-        wrong = texts.is_not_null() & value.is_null()
+            value = value.with_default(texts.is_null() | value.told.is_not_null(), variable.default)
+        wrong = texts.is_not_null() & value.told.is_null()
         if not wrong.any():
             return value, []
         dropped = variable.on_error == "drop"
@@ -370,15 +369,15 @@ class _Mapper:
         text = pl.concat_str(parts).str.replace_all(" \x00|\x00 |\x00", "").str.strip_chars(INVISIBLE)
         return self.cells.select(pl.when(filled).then(text.replace("", None)).alias("text")).to_series()
 
-    def _typed(self, texts: pl.Series, variable: "Variable") -> "tuple[pl.Series, str, str | pl.Series]":
-        """Return the texts as JSON values (null where they are none), and the code and words for those."""
+    def _typed(self, texts: pl.Series, variable: "Variable") -> "tuple[_Values, str, str | pl.Series]":
+        """Return the texts as values (null where they are none), and the code and words for those."""
         if variable.map:
             return _by_map(texts, variable)
         if variable.type == "date":
             read = read_dates(texts, variable.format, workbook=self.mended.table.delimiter is None)
             if read.note is not None:
                 self.notes.append(f"column {self._header(variable.columns[0])!r}: {read.note}")
-            return _json_text(read.dates.dt.to_string("%Y-%m-%d")), "value_not_date", read.reason
+            return _json_texts(read.dates.dt.to_string("%Y-%m-%d")), "value_not_date", read.reason
         return _TYPES[variable.type](texts)
 
     # Contacts in columns of the same row.
@@ -444,24 +443,49 @@ class _Mapper:
         return fields | ({"campaign_id": header} if header else {})
 
 
-# Types: texts → JSON values, null where a text is none of the type.
+# Types: texts → values, null where a text is none of the type.
 
 
-def _texts(texts: pl.Series) -> tuple[pl.Series, str, str]:
-    return _json_text(texts), "value_not_text", "is no text."
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """One variable of each row, null where it is left out.
+
+    `told` (String) is JSON, or with `is_text` what stands between the quotes of a JSON text: these are set when all
+    is joined, so that no text need be held twice.
+    """
+
+    told: pl.Series
+    is_text: bool = False
+
+    def with_default(self, unless: pl.Series, default: object) -> "_Values":
+        """Put a default where `unless` does not hold."""
+        json = orjson.dumps(default).decode()
+        is_text = self.is_text and isinstance(default, str)
+        told = self.told if is_text or not self.is_text else pl.select(pl.format('"{}"', self.told)).to_series()
+        fill = pl.Series([json[1:-1] if is_text else json])
+        return _Values(told.zip_with(unless, fill.new_from_index(0, told.len())), is_text)
+
+    def member(self, name: str, column: str) -> pl.Expr:
+        """Return the member of a JSON object, for `told` as a column of a frame."""
+        before, quote = f"{orjson.dumps(name).decode()}:", '"' if self.is_text else ""
+        return pl.concat_str(pl.lit(before + quote), pl.col(column), pl.lit(quote))
 
 
-def _integers(texts: pl.Series) -> tuple[pl.Series, str, str]:
+def _texts(texts: pl.Series) -> tuple[_Values, str, str]:
+    return _json_texts(texts), "value_not_text", "is no text."
+
+
+def _integers(texts: pl.Series) -> tuple[_Values, str, str]:
     # Up to 15 digits: more would not survive a reader that holds JSON numbers as doubles.
     digits = texts.str.extract(r"^([+-]?\d{1,15})(?:\.0+)?$")
     return (
-        digits.str.to_integer(strict=False, dtype=pl.Int64).cast(pl.String),
+        _Values(digits.str.to_integer(strict=False, dtype=pl.Int64).cast(pl.String)),
         "value_not_integer",
         "is no whole number. Right is, for instance, 17 (no separators, at most 15 digits).",
     )
 
 
-def _numbers(texts: pl.Series) -> tuple[pl.Series, str, str]:
+def _numbers(texts: pl.Series) -> tuple[_Values, str, str]:
     plain = texts.str.extract(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)$")
     numbers = plain.cast(pl.Float64, strict=False)
     whole = plain.str.extract(r"^([+-]?\d{1,15})$").str.to_integer(strict=False, dtype=pl.Int64).cast(pl.String)
@@ -469,61 +493,57 @@ def _numbers(texts: pl.Series) -> tuple[pl.Series, str, str]:
         [orjson.dumps(number).decode() if number is not None else None for number in numbers], dtype=pl.String
     )
     return (
-        whole.zip_with(whole.is_not_null(), finite.replace("null", None)),
+        _Values(whole.zip_with(whole.is_not_null(), finite.replace("null", None))),
         "value_not_number",
         "is no number. Right is, for instance, 12.5 (a point, no separators).",
     )
 
 
-def _booleans(texts: pl.Series) -> tuple[pl.Series, str, str]:
+def _booleans(texts: pl.Series) -> tuple[_Values, str, str]:
     words = dict.fromkeys(_YES, "true") | dict.fromkeys(_NO, "false")
     return (
-        texts.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.String),
+        _Values(texts.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.String)),
         "value_not_boolean",
         "is neither yes nor no. Right is yes, no, true, false, 1 or 0.",
     )
 
 
-def _emails(texts: pl.Series) -> tuple[pl.Series, str, str]:
-    bad = texts.is_in(invalid_emails(texts).implode()) if texts.len() else texts.is_null()
-    usable = texts.zip_with(~bad.fill_null(value=False), pl.Series([None], dtype=pl.String))
-    return _json_text(usable), "value_not_email", "is no e-mail address. Right is, for instance, ada@example.com."
+def _emails(texts: pl.Series) -> tuple[_Values, str, str]:
+    invalid = invalid_emails(texts)
+    if invalid.len():
+        bad = texts.is_in(invalid.implode()).fill_null(value=False)
+        texts = texts.zip_with(~bad, pl.Series([None], dtype=pl.String))
+    return _json_texts(texts), "value_not_email", "is no e-mail address. Right is, for instance, ada@example.com."
 
 
 _TYPES = {"text": _texts, "integer": _integers, "number": _numbers, "boolean": _booleans, "email": _emails}
 
 
-def _by_map(texts: pl.Series, variable: "Variable") -> tuple[pl.Series, str, str]:
+def _by_map(texts: pl.Series, variable: "Variable") -> tuple[_Values, str, str]:
     assert variable.map is not None
     values = {key: orjson.dumps(value).decode() for key, value in variable.map.items()}
     mapped = texts.replace_strict(values, default=None, return_dtype=pl.String)
     known = ", ".join(repr(key) for key in values)
-    return mapped, "value_not_in_map", f"is not in the map. Known values: {known}; or set a default."
+    return _Values(mapped), "value_not_in_map", f"is not in the map. Known values: {known}; or set a default."
 
 
 # Small steps.
 
 
-def _json_text(texts: pl.Series) -> pl.Series:
+def _json_texts(texts: pl.Series) -> _Values:
     if texts.str.contains_any(list(_ESCAPES)).any():
         texts = texts.str.replace_many(list(_ESCAPES), list(_ESCAPES.values()))
-    return pl.select(pl.concat_str(pl.lit('"'), texts, pl.lit('"'))).to_series()
+    return _Values(texts, is_text=True)
 
 
-def _json_objects(values: Mapping[str, pl.Series]) -> pl.Series:
-    """Join JSON values by name to one JSON object for each row, nulls left out; in slices, as this takes memory."""
-    frame = pl.DataFrame([value.alias(str(place)) for place, value in enumerate(values.values())])
-    members = [
-        pl.concat_str(pl.lit(f'"{_escape_one(name)}":'), pl.col(str(place))) for place, name in enumerate(values)
-    ]
+def _json_objects(values: Mapping[str, _Values]) -> pl.Series:
+    """Join values by name to one JSON object for each row, nulls left out; in slices, as this takes memory."""
+    frame = pl.DataFrame([value.told.alias(str(place)) for place, value in enumerate(values.values())])
+    members = [value.member(name, str(place)) for place, (name, value) in enumerate(values.items())]
     joined = pl.concat_str(members, separator=",", ignore_nulls=True).fill_null("")
     made = pl.concat_str(pl.lit("{"), joined, pl.lit("}")).alias("")
     slices = list(frame.iter_slices(_SLICE)) or [frame]
     return pl.concat([part.select(made) for part in slices]).to_series()
-
-
-def _escape_one(text: str) -> str:
-    return orjson.dumps(text).decode()[1:-1]
 
 
 def _quote(texts: pl.Series) -> pl.Series:

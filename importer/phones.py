@@ -78,9 +78,8 @@ def parse_phones(
     given = regions if isinstance(regions, pl.Series) else pl.Series([regions], dtype=pl.String)
     named = given.cast(pl.String).str.strip_chars().replace("", None)
     names = [name for name in named.unique() if name is not None]
-    codes = named.replace_strict(
-        names, [region_code(name) or name for name in names], default=None, return_dtype=pl.String
-    )
+    found_codes = [region_code(name) or name for name in names]
+    codes = named.replace_strict(names, found_codes, default=None, return_dtype=pl.Enum(sorted(set(found_codes))))
     region = codes if isinstance(regions, pl.Series) else codes.new_from_index(0, texts.len())
 
     asked = pl.DataFrame({"text": texts, "region": region})
@@ -112,12 +111,12 @@ def parse_phones(
 def _usual(asked: pl.DataFrame, missing_plus: MissingPlus) -> pl.Series:
     """Answer what is written as usual, region by region; null where `judge` must be asked."""
     parts = asked.with_row_index("at").partition_by("region", as_dict=True)
-    answered = [
-        part.select("at", phone=phone_patterns.answer(part["text"], region, missing_plus=missing_plus))
-        if region is None or region in phonenumbers.SUPPORTED_REGIONS
-        else part.select("at", phone=pl.lit(None, pl.String))
-        for (region,), part in parts.items()
-    ]
+    answered = []
+    while parts:
+        (region,), part = parts.popitem()
+        known = region is None or region in phonenumbers.SUPPORTED_REGIONS
+        phone = phone_patterns.answer(part["text"], region, missing_plus=missing_plus) if known else None
+        answered.append(part.select("at", phone=pl.lit(None, pl.String) if phone is None else phone))
     nothing = pl.DataFrame(schema={"at": pl.UInt32, "phone": pl.String})
     return pl.concat([nothing, *answered]).sort("at")["phone"]
 
