@@ -17,7 +17,10 @@ MODULES = {path.stem: path for path in (ROOT / "importer").glob("*.py") if not p
 MAY_IMPORT = {
     "records": set(),
     "errors": set(),
-    "pace": set(),
+    "schedule": set(),
+    "pace_told": {"schedule"},
+    "pace_found": {"pace_told", "schedule"},
+    "pace": {"pace_found", "pace_told", "schedule"},
     "inflight": set(),
     "headers": set(),
     "phone_patterns": set(),
