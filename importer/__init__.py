@@ -25,7 +25,8 @@ The story of one row, in order:
                 (`pace_told`), and else by what is found by trying (`pace_found`)
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it, by the `outcomes` of the leads
-    write       writes the result file, which `looks` like its input; `receipt` says by hashes what it came from
+    write       writes the result file, a workbook by `write_workbook`, which `looks` like its input; `receipt` says by
+                hashes what it came from
 
 About past runs (`cli_past`): `past` lists them, `replay` tells once more what one made of its rows, `settle_run` looks
 up what it left unknown, `undo` deletes what it created; `connect` opens the service for them, and for `verify`.
@@ -33,5 +34,6 @@ up what it left unknown, `undo` deletes what it created; `connect` opens the ser
 `starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
 their headers say in six languages (`header_words`).
 
-`records` has the nouns, `errors` what can go wrong, and `sandbox` is a local service for rehearsals.
+`records` has the nouns, `errors` what can go wrong, and `sandbox` is a local service for rehearsals: `sandbox_api` has
+its routes, `sandbox_memory` what it knows, `sandbox_rules` what it refuses, `sandbox_faults` what can go wrong there.
 """

@@ -17,12 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer import write
+from importer import write_workbook
 from importer.errors import ExitStatus, Refused
 from importer.records import RESULT_COLUMNS, Table
 from importer.write import (
-    MAX_CHARS,
-    MAX_ROWS,
     WRITERS,
     Kind,
     WriteFailed,
@@ -32,6 +30,7 @@ from importer.write import (
     set_aside,
     write_result,
 )
+from importer.write_workbook import MAX_CHARS, MAX_ROWS
 
 KINDS: tuple[Kind, ...] = ("csv", "xlsx")
 
@@ -207,7 +206,7 @@ def test_users_cells_are_text_for_excel_too_and_our_counts_are_numbers(tmp_path:
     write_result(tmp_path / "r.xlsx", table([("0170",), ("1",)], ["A"]), ours, kind="xlsx")
     sheet = sheet_of(tmp_path / "r.xlsx")
     assert (sheet["A2"].value, sheet["A2"].number_format) == ("0170", "@")
-    assert [sheet.cell(2, 2 + RESULT_COLUMNS.index(name)).value for name in write._NUMBERS] == [201, 1, 2]
+    assert [sheet.cell(2, 2 + RESULT_COLUMNS.index(name)).value for name in write_workbook._NUMBERS] == [201, 1, 2]
     assert sheet.column_dimensions["A"].width >= 8
 
 
@@ -248,7 +247,7 @@ def test_a_text_too_long_for_a_cell_is_cut_and_the_row_says_so(tmp_path: Path) -
     _, first, second = read_back(tmp_path / "r.xlsx")
     assert first[0] is not None
     assert first[0].endswith("… [cut]")
-    assert write._units(first[0]) in (MAX_CHARS, MAX_CHARS - 1)
+    assert write_workbook._units(first[0]) in (MAX_CHARS, MAX_CHARS - 1)
     error = first[1 + RESULT_COLUMNS.index("import_error")]
     assert error is not None
     assert error.startswith('column "Notes": 20,000 characters')
