@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from importer.config import load
+from importer.errors import Refused
 from importer.sandbox import Options, Sandbox
 
 # Machines that run these tests are shared: how long an example takes says nothing. In CI a failure is to repeat; new
@@ -145,3 +147,37 @@ def memory(box: Sandbox) -> dict[str, Any]:
     """Return what the server knows, asked over the wire."""
     with urllib.request.urlopen(box.url.removesuffix("/api") + "/sandbox/memory") as answer:
         return json.load(answer)
+
+
+# Configs.
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    def write(text):
+        path = tmp_path / "x.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def loaded(config_file):
+    return lambda text: load(config_file(text))
+
+
+@pytest.fixture
+def with_phone(loaded):
+    return lambda text: loaded(f"phone: Phone\n{text}\n")
+
+
+@pytest.fixture
+def problems(config_file):
+    def find(text):
+        path = config_file(text)
+        with pytest.raises(Refused) as refused:
+            load(path)
+        return [problem.replace(str(path), "x.yaml") for problem in refused.value.problems]
+
+    return find
