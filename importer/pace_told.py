@@ -30,6 +30,8 @@ class Headers:
         self._most_used = (0, -math.inf)
         self._begun = now
         self._changed_at = -math.inf
+        self._fastest = math.inf
+        """The shortest time that an answer took."""
 
     def pace(self, now: float) -> float | None:
         """Return the requests per second that the headers allow; None where none came, or not for long."""
@@ -76,8 +78,10 @@ class Headers:
         self._reset = sents.nth_last(sent, max(used, 1)) + self.window + (now - sent) + 0.02
 
     def _infer(self, now: float, sent: float, used: int, limit: int, sents: Sent) -> None:
+        self._fastest = min(self._fastest, now - sent)
         jitter = (now - sent) + 0.02
-        age = sent - sents.nth_last(sent, used) - jitter
+        # A request that took longer than the fastest may have been overtaken by what left after it.
+        age = sent - sents.nth_last(max(now - self._fastest, sent), used) - jitter
         settled = sent > self._changed_at + 1.5 * self.window
         if age > self.window * 1.02 and (settled or self._changed_at < 0):
             self.window, self.known = snapped(age), False

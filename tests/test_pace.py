@@ -305,3 +305,9 @@ def test_a_raised_limit_per_minute_does_not_stall() -> None:
 def test_a_remembered_pace_that_fits_no_more_is_corrected(kind: str, remembered: float) -> None:
     done = simulate(Case(kind, 40, 1.0, "none", seconds=120.0, learned=Learned(remembered)))
     assert done.of_limit(60, 120) >= 0.88
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_request_that_was_overtaken_does_not_make_the_window_longer(seed: int) -> None:
+    done = simulate(Case("sliding", 40, 1.0, "all", seconds=230.0, spikes=0.002, seed=seed))
+    assert done.of_limit(190, 230) >= 0.93
