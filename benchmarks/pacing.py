@@ -298,21 +298,25 @@ class Targets:
 #: Where the targets do not hold, and what holds instead.
 REASONS = {
     "a": "without headers the limit is found by running into it. The slow start ends with a burst: all that is in flight "
-    "then is refused (pace × latency), and a few more narrow the limit down; at 60/min half a percent of the first five "
-    "minutes is 1.5 requests. Counted by bursts it is at most one in 200 requests, and four. Each try for more costs a "
-    "pause of a second, and what was found in steps of 5 % waits for it: at least 96 %.",
+    "then is refused (pace × latency: at 300/min and 300 ms 77 requests of the 1,800 that five minutes allow), and a few "
+    "more narrow the limit down; at 60/min half a percent of the first five minutes is 1.5 requests. Counted by bursts it "
+    "is at most one in 200 requests, and four. Each try for more costs the pause that the server asks for, of a whole "
+    "second at least: at least 96.5 %.",
     "b": "one way takes half a latency longer now and then. A full window of 1 s leaves room for 2 % of jitter; what goes "
-    "beyond is refused, or costs pace: at least 91 %.",
-    "c": "doubling from 1/s takes 8.8 s to pass 200/s; with the pause after the first 429, 7.4 s of the minute are lost, "
-    "and a clock's window hides the limit by up to a third: at least 80 % of the first minute, then 96 %.",
+    "beyond is refused, or costs pace: at least 94 %.",
+    "c": "doubling from 1/s passes 200/s after 7.6 s, with 6.2 s lost, and the 429 that ends it is heard a latency later "
+    "and costs a second and up to a window more: 86 % of the first minute is what nobody can beat who doubles. Coming back "
+    "from below takes the rest, since a clock's window hides the limit by up to a third: at least 80 %, then 96 %. Three "
+    "cases at 300 ms stay below: see there.",
     "d": "a limit that changes untold: one try for more in 200 requests, or two minutes, keeps refusals near half a "
     "percent, so a limit per minute takes minutes to be found. Measured from 150 s (per minute: ten minutes) after the "
-    "change: at least 94 % (per minute: 65 %); a bucket's savings draw up to 1.8 % refusals.",
+    "change: at least 94 % (per minute: 65 %); a bucket's savings draw up to 1.6 % refusals.",
     "e": "the pace of another limit is corrected first: measured from 90 s on at least 95 % (per minute: from 480 s on at "
     "least 63 %).",
     "f": "limits that are set are kept to in every window, so with 1 % to spare from the first second.",
-    "g": "a bucket that holds a minute's requests looks like a higher limit for a minute, so each try for more ends in up to "
-    "three refusals: at most 1.5 %.",
+    "g": "a bucket that holds a minute's requests looks like a higher limit for a minute, and the slow start spends it at "
+    "up to 256/s: what is in flight when it is empty is refused (77 at 300 ms, 4 % of five minutes), and half as much once "
+    "more. Counted by bursts it is at most one in 200 requests, and four; or at most 1.5 %.",
 }
 
 
@@ -323,7 +327,7 @@ def targets(case: Case) -> Targets:
     if case.limits:
         return Targets(late=0, refused=0.0, why="f")
     if case.spikes:
-        return Targets(after=0.91, minute=0.8, why="b")
+        return Targets(after=0.94, minute=0.82, why="b")
     if told:
         return Targets(
             late=None if case.changes or _is_other(case) else 0, minute=0.0 if _is_other(case) else 0.83, why="e"
@@ -336,7 +340,7 @@ def targets(case: Case) -> Targets:
         return Targets(refused=0.015, bursts=bursts, why="g")
     if case.number == 200 and case.in_flight > 8:
         return Targets(minute=0.8, after=0.96, bursts=bursts, why="c")
-    return Targets(after=0.96, bursts=bursts, why="a")
+    return Targets(after=0.965, bursts=bursts, why="a")
 
 
 def _is_other(case: Case) -> bool:

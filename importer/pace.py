@@ -29,9 +29,10 @@ from importer.schedule import (
 
 __all__ = ["EVEN_SECONDS", "Already", "Learned", "Limit", "Pacer"]
 
-#: The share of a window that a late request may make up for: a schedule with steps 1 % too long and that much slack fits
-#: every window exactly; and the slack under a limit that was found by running into it.
-_SLACK = 0.0099
+#: The share of a window that a late request may make up for: a schedule with steps 1 % too long and 0.99 % slack fits
+#: every window exactly, and what is less is left to the network's jitter, which is nothing to a minute; the same under
+#: a limit that was found by running into it.
+_SLACK, _SLACK_SHORT = 0.0099, 0.006
 _SLACK_FOUND = 0.006
 #: A pause from here on is worth telling people.
 _TOLD_PAUSE = 5.0
@@ -58,7 +59,11 @@ class Pacer:
         ordered = sorted(limits or (), key=lambda limit: limit.seconds)
         evenly = [limit for limit in ordered if limit.seconds <= EVEN_SECONDS] or ordered[:1]
         self._evenly = [
-            Evenly(limit.seconds / limit.requests * (1 + MARGIN), limit.seconds * _SLACK) for limit in evenly
+            Evenly(
+                limit.seconds / limit.requests * (1 + MARGIN),
+                limit.seconds * (_SLACK_SHORT if limit.seconds <= 10.0 else _SLACK),
+            )
+            for limit in evenly
         ]
         self._counted = [Counted(limit, now, already) for limit in ordered if limit.seconds > EVEN_SECONDS]
         self._sent = Sent(now)

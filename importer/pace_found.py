@@ -28,8 +28,14 @@ _COME_BACK = 0.75
 _COME_BACK_AGAIN, _CLIMB_AGAIN, _AT_ONCE = 0.9, 1.025, 2.5
 #: A try that is refused so near to the pace that held was no bucket's saving: those last longer.
 _NEAR = 1.1
+#: A try was in vain that left the pace so near to the one before; what a later one takes up to so many times as much is
+#: known for a bucket's savings, so often.
+_IN_ALL_VAIN, _SAVED_AGAIN, _KNOWN_AGAIN = 1.05, 2.5, 3
 #: Requests that are enough to tell a pace from.
 _ENOUGH = 10
+#: The pause after a bare 429 that ends a try for more in windows of a second: at so little over the limit, the window is
+#: over as soon. Refused again, it is a whole second.
+_BRIEF = 0.25
 #: From this growth on it is a slow start.
 _FAST = 1.5
 #: A steady pace that is refused so soon after a pause was in vain.
@@ -73,6 +79,9 @@ class Search:
         self._in_vain = 0
         #: The last try went well for no longer than a bucket's savings last: the next one tells.
         self._doubted = False
+        #: A try that seemed to find more: the pace that held before, and what it took beyond that; and where it was in
+        #: vain, how often what it took is known again for a bucket's savings before that is doubted.
+        self._tried, self._beyond, self._known_again = 0.0, 0.0, 0
         #: The last refusal ended a try for more.
         self._failed_probe = False
         #: Not to be grown beyond: what the first refusal told.
@@ -82,6 +91,8 @@ class Search:
         #: Refusals with nothing accepted between them, and when the first of them was sent.
         self._failures, self._failing_since = 0, now
         self._one_by_one = False
+        #: The pause after the last 429 was brief.
+        self._brief = False
 
     @property
     def settled(self) -> bool:
@@ -176,6 +187,9 @@ class Search:
         self._probing, self._step_at, self._step_answers = True, now, 0
         self._held = self._safe = self.rate
         self._probe_began = now
+        if self._tried:
+            self._known_again = _KNOWN_AGAIN if self.rate <= _IN_ALL_VAIN * self._tried else 0
+            self._tried = 0.0
 
     def _settle(self, now: float, rate: float, paused_until: float) -> None:
         """Stay at a pace until it is time to try for more."""
@@ -197,6 +211,9 @@ class Search:
     def back_off(self, now: float, sent: float) -> float:
         """Return the pause after a 429 that asks for none: to where the next longer window would be over."""
         if not self._failures:
+            self._brief = self._probing and self._length == 1.0
+            return _BRIEF if self._brief else 1.0
+        if self._brief:
             return 1.0
         begun = self._sent.first_since(self._failing_since - 60.0)
         ends = [begun + window - now for window in WINDOWS[1:3] if begun + window > now + 1.0]
@@ -207,7 +224,10 @@ class Search:
         nothing_since = self._failures and self._sent.count(max(self._refused_at, self._resumed), now) == 0
         if not self._failures:
             self._failing_since = sent
-        self._failures += 1
+        if not self._brief or not self._failures:
+            self._failures += 1
+        else:
+            self._brief = False
         self._one_by_one = wait is None
         if self._headers.pace(now) is not None:
             self._headers.refused(now, sent, wait, self._sent)
@@ -225,10 +245,15 @@ class Search:
         self._failed_probe = self._probing
         if growth == 1.0 and held_for > _LONGEST_PROBE_EVERY:  # the limit has changed: tries begin anew
             self._probe_every = _PROBE_EVERY
-        if growth >= _FAST and told > 2:  # the slow start is over
+        if self._probing and self._known_again and self._taken_beyond(sent) < _SAVED_AGAIN * self._beyond:
+            self._known_again -= 1
+            self._settle(now, self._held, paused_until)
+        elif growth >= _FAST and told > 2:  # the slow start is over, or a try that led far
+            if self._probing:
+                self._tried, self._beyond = self._held, self._taken_beyond(sent)
             self._come_back(_COME_BACK * told, told)
         elif self._held < rate and 0.96 * told < self._held:  # a failed try for more: what held, holds
-            self._settle(now, self._held, paused_until)
+            self._settle(now, self._still_held(told), paused_until)
         elif self._probing:
             self._end_probe(now, sent, told, paused_until)
         elif growth > 1.0 and held_for < _AT_ONCE and told > 2:
@@ -247,15 +272,22 @@ class Search:
             lower: float = self.rate * (1 - _UNDER * 2.0 ** (self._in_vain - 1))
             return max(min(lower, told), self._refilled(sent, saved=self._length))
         known = self._safe if self._growth < _FAST and self._safe else self.rate
-        return max((1 - _UNDER) * min(told, known), 0.4 * self.rate)
+        is_refill = self._is_refill(sent) and self._in_vain == 0
+        return max((1 - _UNDER) * min(told, known), 0.0 if is_refill else 0.4 * self.rate)
+
+    def _still_held(self, told: float) -> float:
+        """Return what a failed try for more leaves: what held before, or the last of its steps that was no more than told."""
+        return max(self._held, min(self._safe, (1 - _UNDER) * told)) if self._length == 1.0 else self._held
 
     def _end_probe(self, now: float, sent: float, told: float, paused_until: float) -> None:
         """Settle between what held before a try for more, and what its last step told."""
-        saved = told > _NEAR * self._held and self._was_saved(sent)
+        beyond = self._taken_beyond(sent)
+        saved = told > _NEAR * self._held and beyond < 1.5 * self._held * self._length
         self._doubted = saved and not self._doubted
         if self._doubted:
             self._settle(now, self._held, paused_until)
         elif self._growth > _CLIMB and not saved and self._length == 1.0:
+            self._tried, self._beyond = self._held, beyond
             self._come_back(max(self._safe / _CLIMB, self._held), told, _CLIMB_AGAIN)
         else:
             over = self._growth if self._growth > _CLIMB_AGAIN else 1.0  # a window may end a step later
@@ -268,24 +300,32 @@ class Search:
         self._top, self._safe, self._held = (1 - _UNDER) * told, 0.0, 0.0
         self._probing, self._probe_at = False, math.inf
 
-    def _was_saved(self, sent: float) -> bool:
-        """Tell whether what a try took beyond the pace that held may be what a bucket had saved up."""
-        taken = self._sent.count(self._probe_began, sent)
-        return taken - self._held * (sent - self._probe_began) < 1.5 * self._held * self._length
+    def _taken_beyond(self, sent: float) -> float:
+        """Return how many requests a try took beyond the pace that held: a bucket may have saved them up."""
+        return self._sent.count(self._probe_began, sent) - self._held * (sent - self._probe_began)
 
-    def _refilled(self, sent: float, *, saved: float = math.inf) -> float:
-        """Return the requests per second accepted since the last refusal, up to `saved` seconds of its pause included."""
+    def _refilled(self, sent: float, *, saved: float = math.inf, unseen: float = 0.0) -> float:
+        """Return the requests per second accepted since the last refusal, up to `saved` seconds of its pause included.
+
+        `unseen` are requests that may be on their way to be refilled.
+        """
         paused = min(self._resumed - self._refused_at, saved)
-        return max(self._sent.count(self._refused_at, sent), 0.5) / max(sent - self._resumed + paused, 0.5)
+        return max(self._sent.count(self._refused_at, sent) + unseen, 0.5) / max(sent - self._resumed + paused, 0.5)
 
     def _told(self, sent: float) -> float:
         """Return the requests per second that a refusal shows to be too many: what was accepted in the window before."""
         accepted = self._sent.count(sent - self._length, sent)
         if self._length > 1.0:
             return min(accepted / self._length, self.rate)
-        if sent - self._resumed < 1.0 and accepted < 0.3 * self.rate:  # nothing was saved up: that is what refills
-            return self._refilled(sent)
+        if self._is_refill(sent):
+            return self._refilled(sent, unseen=1.0)
         return min(float(accepted), self.rate) if accepted else self.rate / 2
+
+    def _is_refill(self, sent: float) -> bool:
+        """Tell whether so little was taken soon after a pause that nothing was saved up: it is what refills."""
+        return (
+            self._length == 1.0 and sent - self._resumed < 1.0 and self._sent.count(sent - 1.0, sent) < 0.3 * self.rate
+        )
 
     def _slow_by_window(self, now: float, sent: float, wait: float, paused_until: float) -> bool:
         """Take the end of the pause for the end of a window, and count what was accepted in it."""

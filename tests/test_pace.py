@@ -311,3 +311,52 @@ def test_a_remembered_pace_that_fits_no_more_is_corrected(kind: str, remembered:
 def test_a_request_that_was_overtaken_does_not_make_the_window_longer(seed: int) -> None:
     done = simulate(Case("sliding", 40, 1.0, "all", seconds=230.0, spikes=0.002, seed=seed))
     assert done.of_limit(190, 230) >= 0.93
+
+
+def trying_for_more() -> tuple[Pacer, float]:
+    """Return a pacer that tries for more than the 40/s it remembers, and the time."""
+    pacer = Pacer(None, learned=Learned(40.0), now=0.0)
+    send(pacer, 12)
+    assert pacer.rate(12.0) > 40.0
+    return pacer, 12.0
+
+
+@pytest.mark.parametrize(("told", "wait"), [({}, 0.3), ({"retry_after": 1.0}, 1.05)])
+def test_a_failed_try_for_more_pauses_as_long_as_it_must(told: dict[str, float], wait: float) -> None:
+    pacer, now = trying_for_more()
+    pacer.take(now)
+    pacer.answered(now + LATENCY, status=429, sent_at=now, **told)  # type: ignore[arg-type]
+    assert pacer.delay(now + LATENCY) == pytest.approx(wait)
+
+
+def test_what_is_refused_after_a_brief_pause_too_has_a_second_and_no_window_is_made_of_it() -> None:
+    pacer, now = trying_for_more()
+    for wait in (0.3, 1.05):
+        pacer.take(now)
+        pacer.answered(now + LATENCY, status=429, sent_at=now)
+        assert pacer.delay(now + LATENCY) == pytest.approx(wait)
+        now = pacer.paused_until
+    send(pacer, 1, start=now)
+    assert pacer.learned(now + 1).window is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", ["fixed", "clock", "sliding", "bucket"])
+def test_a_failed_try_for_more_keeps_the_last_step_that_held(kind: str, seed: int) -> None:
+    done = simulate(Case(kind, 40, 1.0, "none", 0.05, seconds=185.0, seed=seed))
+    assert done.of_limit(60, 185) >= 0.97
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("kind", ["fixed", "clock", "sliding"])
+def test_a_limit_per_second_that_is_set_holds_on_a_network_with_jitter(kind: str, seed: int) -> None:
+    done = simulate(Case(kind, 40, 1.0, "none", seconds=60.0, limits=(Limit(40, 1.0),), seed=seed))
+    assert not done.refused
+    assert done.of_limit(1, 60) >= 0.98
+
+
+@pytest.mark.parametrize(("latency", "bursts"), [(0.05, 14), (0.3, 14)])
+def test_a_buckets_savings_are_known_again(latency: float, bursts: int) -> None:
+    done = simulate(Case("bucket", 60, 60.0, "none", latency, seconds=2000.0))
+    assert done.bursts() <= bursts
+    assert done.of_limit(65, 2000) >= 0.97
