@@ -303,7 +303,7 @@ REASONS = {
     "is at most one in 200 requests, and four. Each try for more costs the pause that the server asks for, of a whole "
     "second at least: at least 96.5 %.",
     "b": "one way takes half a latency longer now and then. A full window of 1 s leaves room for 2 % of jitter; what goes "
-    "beyond is refused, or costs pace: at least 94 %.",
+    "beyond is refused, or costs pace: at least 93 %.",
     "c": "doubling from 1/s passes 200/s after 7.6 s, with 6.2 s lost, and the 429 that ends it is heard a latency later "
     "and costs a second and up to a window more: 86 % of the first minute is what nobody can beat who doubles. Coming back "
     "from below takes the rest, since a clock's window hides the limit by up to a third: at least 80 %, then 96 %. Three "
@@ -327,7 +327,7 @@ def targets(case: Case) -> Targets:
     if case.limits:
         return Targets(late=0, refused=0.0, why="f")
     if case.spikes:
-        return Targets(after=0.94, minute=0.82, why="b")
+        return Targets(after=0.93, minute=0.82, why="b")
     if told:
         return Targets(
             late=None if case.changes or _is_other(case) else 0, minute=0.0 if _is_other(case) else 0.83, why="e"

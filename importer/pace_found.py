@@ -253,7 +253,7 @@ class Search:
                 self._tried, self._beyond = self._held, self._taken_beyond(sent)
             self._come_back(_COME_BACK * told, told)
         elif self._held < rate and 0.96 * told < self._held:  # a failed try for more: what held, holds
-            self._settle(now, self._still_held(told), paused_until)
+            self._settle(now, self._still_held(told) if self._probing else self._held, paused_until)
         elif self._probing:
             self._end_probe(now, sent, told, paused_until)
         elif growth > 1.0 and held_for < _AT_ONCE and told > 2:

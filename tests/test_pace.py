@@ -360,3 +360,17 @@ def test_a_buckets_savings_are_known_again(latency: float, bursts: int) -> None:
     done = simulate(Case("bucket", 60, 60.0, "none", latency, seconds=2000.0))
     assert done.bursts() <= bursts
     assert done.of_limit(65, 2000) >= 0.97
+
+
+def test_what_a_failed_try_left_too_high_falls_back_to_what_held_before() -> None:
+    pacer, now, rates = Pacer(None, learned=Learned(38.0), now=0.0), 14.0, []
+    send(pacer, now)
+    for _ in range(2):
+        pacer.take(now)
+        pacer.answered(now + LATENCY, status=429, sent_at=now)
+        rates.append(pacer.rate(now + LATENCY))
+        send(pacer, 6.0, start=pacer.paused_until)
+        now = pacer.paused_until + 6.0
+    after_the_try, after_that = rates
+    assert after_the_try > 38.0
+    assert after_that == 38.0
