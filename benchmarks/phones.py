@@ -2,7 +2,8 @@
 
     python benchmarks/phones.py [COUNT] [--seed N]
 
-Every text of a column must be answered as it is by itself; one difference ends this with status 1.
+Every text of a column must be answered as it is by itself. Of rare countries a column leaves that to `phonenumbers`, so
+the fast path is asked once more by itself for all countries (`share`). One difference ends this with status 1.
 """
 
 import argparse
@@ -38,9 +39,11 @@ def main() -> None:
         slow = [judge(text, region) for text, region in made]
         column, singly = column + between - began, singly + time.process_time() - between
         wrong += [one for one in zip(made, found.iter_rows(), slow, strict=True) if one[1] != one[2]]
-        frame = pl.DataFrame({"text": texts, "region": regions})
-        parts = frame.partition_by("region", as_dict=True).items()
-        fast += sum(answer(one["text"], region, missing_plus="refuse").count() for (region,), one in parts)
+        frame = pl.DataFrame({"text": texts, "region": regions, "phone": [phone for phone, _, _ in slow]})
+        for (region,), one in frame.partition_by("region", as_dict=True).items():
+            answered = answer(one["text"], region, missing_plus="refuse", worth=1)  # type: ignore[arg-type]
+            fast += answered.count()
+            wrong += one.filter(answered.is_not_null() & answered.ne_missing(one["phone"])).rows()
         accepted += found["phone"].count()
     print("| texts | accepted | of those by the fast path | differences | CPU of a column | CPU of one by one |")
     print("|---|---|---|---|---|---|")
