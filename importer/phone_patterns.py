@@ -34,7 +34,7 @@ PLAIN = (
 _DAY = "(?:0?[1-9]|[12][0-9]|3[01])"
 _BETWEEN = f"[{_DASH}./]"
 DATE = f"(?:(?:19|20)[0-9]{{2}}{_BETWEEN}{_DAY}{_BETWEEN}{_DAY}|{_DAY}{_BETWEEN}{_DAY}{_BETWEEN}(?:19|20)[0-9]{{2}})"
-FLOAT = "\\+?[0-9]{6,}[.,]0{1,2}"
+FLOAT = "\\+?[0-9]{6,}(?:\\.[0-9]{1,2}|,0{1,2})"
 BRACKET_TAIL = f".*\\([{_SPACE}]*[0-9]{{1,4}}[{_SPACE}]*\\)"
 _SPECIAL = f"^(?:{DATE}|{FLOAT}|{BRACKET_TAIL})$"
 

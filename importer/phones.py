@@ -223,10 +223,10 @@ def _misfit(text: str, shown: str) -> _Refusal:
             "phone_scientific",
             f"{shown} was shortened by a spreadsheet, and its last digits are lost. Take the number from its source, in a column formatted as text.",
         )
-    if _FLOAT.fullmatch(text) or re.fullmatch(r"\+?\d{6,},0{1,2}", text):
+    if _FLOAT.fullmatch(text):
         return _Refusal(
             "phone_float",
-            f"{shown} is a number with decimals, as spreadsheets and exports make it. Write it without its decimals, or export the column as text.",
+            f"{shown} is a number with decimals, as spreadsheets and exports make it. Export the column as text, or write the phone number as +49….",
         )
     if _DATE.fullmatch(text):
         return _Refusal("phone_not_a_number", f"{shown} is a date. Check which column holds the phone number.")
