@@ -6,6 +6,8 @@ from importer.schedule import LONGEST_PAUSE, MARGIN, SLOWEST, WINDOWS, Sent, sna
 
 #: Headers are believed for so long.
 _STALE = 900.0
+#: Windows through which what is used must stay at half of what was sent, for the window to be doubted.
+_DOUBTED = 3
 
 
 class Headers:
@@ -29,6 +31,11 @@ class Headers:
         self._reset = now
         self._most_used = (0, -math.inf)
         self._begun = now
+        self._proven: float | None = None
+        """The last window that was known."""
+        self._peak = 0
+        self._peak_since = now
+        """The most used since then, with the window as it is."""
         self._changed_at = -math.inf
         self._fastest = math.inf
         """The shortest time that an answer took."""
@@ -69,6 +76,7 @@ class Headers:
         used = limit - remaining
         if sent >= self._heard and self.limit is not None and limit != self.limit:
             self._changed_at = sent
+            self._proven = self.window if self.known else self._proven
             self.known = self.known and limit > self.limit
         if not refused:
             self._infer(now, sent, used, limit, sents)
@@ -84,7 +92,8 @@ class Headers:
         age = sent - sents.nth_last(max(now - self._fastest, sent), used) - jitter
         settled = sent > self._changed_at + 1.5 * self.window
         if age > self.window * 1.02 and (settled or self._changed_at < 0):
-            self.window, self.known = snapped(age), False
+            self._take_for(snapped(age), now)
+        self._doubt(now, used, sents)
         most, most_at = self._most_used
         if sent > most_at and used <= most:  # something came back
             if used <= most / 2 and most >= 4:
@@ -97,6 +106,26 @@ class Headers:
             self.known = True
         if self.known and self._factor < 1.0 and now - self._factor_at > 60.0:
             self._factor, self._factor_at = min(self._factor + 0.005, 1.0), now
+
+    def _take_for(self, window: float, now: float) -> None:
+        if self.known and window > self.window:
+            self._proven = self.window
+        self.window, self.known = window, False
+        self._peak, self._peak_since = 0, now
+
+    def _doubt(self, now: float, used: int, sents: Sent) -> None:
+        """Go back to the window that was known before where the longer one does not show.
+
+        A limit that is lowered in mid-window tells of more used than was sent since, once; at the slow pace that follows
+        from it nothing would ever contradict it.
+        """
+        self._peak = max(self._peak, used)
+        if self._proven is None or self._proven >= self.window or now - self._peak_since < _DOUBTED * self.window:
+            return
+        if 2 * self._peak <= sents.count(now - self.window, now):
+            self._take_for(self._proven, now)
+            self._proven = None  # once: where the longer one shows again, it is right
+        self._peak, self._peak_since = used, now
 
     def _came_back_at_once(self, now: float, sent: float) -> None:
         """Shorten a window that was thought longer than the time between two refills."""
@@ -112,6 +141,6 @@ class Headers:
         if wait is not None and 1.5 < wait <= LONGEST_PAUSE and self.limit is not None:
             window = snapped(now + wait - sents.nth_last(sent, self.limit) - 1.5)
             if window > self.window:
-                self.window, self.known = window, False
+                self._take_for(window, now)
         self._remaining, self._heard, self._heard_at = 0, sent, now
         self._reset = now + (wait or 1.0)

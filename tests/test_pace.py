@@ -295,6 +295,23 @@ def test_a_limit_that_changes_is_followed(kind: str, before: int, after: int) ->
     assert done.share_refused <= 0.005
 
 
+def test_a_window_that_was_taken_for_longer_once_is_not_for_ever() -> None:
+    pacer, now, sent = Pacer(None, now=0.0), 0.0, []
+    while now < 120.0:
+        now += pacer.delay(now)
+        pacer.take(now)
+        sent.append(now)
+        limit = 40 if now < 18 else 20
+        used = min(sum(int(time) == int(now) for time in sent[-40:]), limit)
+        if any(moment < now < moment + 0.5 for moment in (20, 21.5)):  # the server tells of more than was sent since
+            used = limit
+        pacer.answered(now + LATENCY, status=201, sent_at=now, limit=limit, remaining=limit - used)
+        if 20 < now < 21:
+            now += 1.5
+    assert 10 < sum(30 < time < 40 for time in sent) < 100, "it was not taken for longer"
+    assert sum(time > 90 for time in sent) >= 0.9 * 20 * 30
+
+
 def test_a_raised_limit_per_minute_does_not_stall() -> None:
     done = simulate(Case("bucket", 60, 60.0, "all", seconds=300.0, changes=((120.0, 120),)))
     assert done.of_limit(180, 300) >= 0.97
