@@ -118,7 +118,10 @@ def plan(
     for place, reason in repeats.swapped.items():
         made.outcomes[place] = _refused(reason, run_id)
     known = ledger if ledger is not None and not ledger.is_empty() else None
-    seen: dict[bytes, int] = {}
+    alike = _Alike()
+    if allow_duplicate and hashes and known is not None:
+        for work in works:
+            alike.noted.update(_Judge(work, known, hashes, include=include, run_id=run_id).noted())
     for number, work in enumerate(works):
         left_out = [lead for table, lead in (*repeats.follows, *repeats.swapped) if table == number]
         fit = pl.col("status").is_null() & ~pl.col("lead").is_in(left_out)
@@ -130,7 +133,7 @@ def plan(
         leads = work.grouped.build(wanted, allow_duplicate=allow_duplicate, source=work.source)
         for part in _parts(leads, 1000):
             if allow_duplicate and hashes:
-                part = [(lead, judge.tell_apart(number, lead, content, seen, made)) for lead, content in part]
+                part = [(lead, judge.tell_apart(number, lead, content, alike, made)) for lead, content in part]
             judge.decide(number, part, made)
     return made
 
@@ -140,8 +143,35 @@ def _parts(leads: Iterator[tuple[int, Lead]], size: int) -> Iterator[list[tuple[
         yield part
 
 
-def _refused(reason: str, run_id: str) -> Outcome:
-    return Outcome(Status.INVALID, run_id, datetime.now(UTC), code="group_changed", message=reason)
+def _refused(reason: str, run_id: str, *, code: str = "group_changed") -> Outcome:
+    return Outcome(Status.INVALID, run_id, datetime.now(UTC), code=code, message=reason)
+
+
+class _Alike:
+    """Leads of a command that are alike to the letter, told apart by counting them.
+
+    `noted` are (content, occurrence) of rows that an earlier run counted: each keeps its own, and no other row gets it,
+    be it changed into the same words, or copied.
+    """
+
+    def __init__(self) -> None:
+        self.noted: set[tuple[bytes, int]] = set()
+        self._claimed: set[tuple[bytes, int]] = set()
+        self._last: dict[bytes, int] = {}
+
+    def claims(self, content: bytes, occurrence: int) -> bool:
+        """Take a noted occurrence; False where another row of this command has it."""
+        is_free = (content, occurrence) not in self._claimed
+        self._claimed.add((content, occurrence))
+        return is_free
+
+    def next(self, content: bytes) -> int:
+        """Return the next occurrence that no noted row has."""
+        occurrence = self._last.get(content, 0) + 1
+        while (content, occurrence) in self.noted:
+            occurrence += 1
+        self._last[content] = occurrence
+        return occurrence
 
 
 class _Judge:
@@ -156,15 +186,30 @@ class _Judge:
         self._include = include
         self._run_id = run_id
         self._cells = None if work.previous is None else work.previous.get_column("import_status").to_list()
+        self._anew: set[int] = set()
+        """Leads that no earlier run counted as they are now: what the ledger holds of their like is another row's."""
 
-    def tell_apart(self, number: int, place: int, lead: Lead, seen: dict[bytes, int], made: Plan) -> Lead:
+    def noted(self) -> Iterator[tuple[bytes, int]]:
+        """Yield content and occurrence of the leads of a result file as an earlier run counted them."""
+        assert self._hashes is not None
+        if self._work.previous is None:
+            return
+        grouped = self._work.grouped
+        for _, lead in grouped.build(grouped.fit(), allow_duplicate=True, source=self._work.source):
+            content = self._hashes.content(lead)
+            occurrence = self._noted(content, *self._original(lead.primary.index), lead.primary.index)
+            if occurrence is not None:
+                yield content, occurrence
+
+    def tell_apart(self, number: int, place: int, lead: Lead, alike: "_Alike", made: Plan) -> Lead:
         """Count leads that are alike to the letter, on `retry` as they were counted in the original."""
         assert self._hashes is not None
         content = self._hashes.content(lead)
         sheet, row = self._original(lead.primary.index)
         occurrence = self._noted(content, sheet, row, lead.primary.index)
-        if occurrence is None:
-            occurrence = seen[content] = seen.get(content, 0) + 1
+        if occurrence is None or not alike.claims(content, occurrence):
+            occurrence = alike.next(content)
+            self._anew.add(place)
         if occurrence > 1:
             made.occurrences[number, place] = occurrence
         made.noted.append((content, sheet, row, occurrence))
@@ -197,9 +242,11 @@ class _Judge:
                 if done:
                     made.held.add((number, place))
                 made.outcomes[number, place] = outcome
-            elif self._held_by(cell, lead, known):
+            elif self._held_by(cell, place, lead, known):
                 made.held.add((number, place))
                 made.outcomes[number, place] = self._as_the_cells_say(lead)
+            elif (torn := self._torn(cell, place, lead, known)) is not None:
+                made.outcomes[number, place] = torn
             else:
                 made.to_send[number].append(place)
                 self._note_past(number, place, lead, known, made)
@@ -215,13 +262,32 @@ class _Judge:
         told = self._again(lead, own[0], Status.UNKNOWN)
         made.doubtful[number, place] = replace(told, in_doubt=own[0].state != "unknown")
 
-    def _held_by(self, cell: str | None, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
+    def _held_by(self, cell: str | None, place: int, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
         if cell not in _HELD_BY_CELL or cell in self._include:
             return False
         if self._hashes is None:
             return True
-        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
-        return not any(entry.position == 0 for entry in entries)  # the ledger beats the cell where both know the lead
+        return place in self._anew or not self._own(lead, known)  # the ledger beats the cell where both know the lead
+
+    def _torn(self, cell: str | None, place: int, lead: Lead, known: dict[bytes, list[Known]]) -> Outcome | None:
+        """Refuse who is, by the cells, part of a lead that stands already: a contact alone, or under a new primary."""
+        if self._cells is None or cell in _HELD_BY_CELL:
+            return None
+        if self._hashes is not None and place not in self._anew and self._own(lead, known):
+            return None
+        previous = self._work.previous
+        assert previous is not None
+        lead_id = previous.item(lead.primary.index, "import_lead_id")
+        if cell and lead_id:
+            reason = f"its lead {lead_id} was created without it, and a contact can't be added later. Add it in the platform; or, to send it as a lead of its own, empty its import_status."
+            told = _refused(reason, self._run_id, code="lead_exists")
+            return replace(told, lead_id=lead_id, contact_ids=(None,) * len(lead.contacts))
+        for contact in lead.contacts:
+            if contact.slot == 0 and self._cells[contact.index] in _HELD_BY_CELL:
+                row = self._work.table.places.item(contact.index, "row")
+                reason = f"its contact in row {row} is {self._cells[contact.index]} already, as part of another lead: somebody would be called twice. Take that row out of this group."
+                return _refused(reason, self._run_id)
+        return None
 
     def _as_the_cells_say(self, lead: Lead) -> Outcome:
         """Return what a kept row says of its lead; its contacts that were not done by then are not part of it."""
@@ -261,6 +327,11 @@ class _Judge:
             return self._already_imported(lead, own[0])
         if own and own[0].state in ("unknown", "duplicate") and own[0].state not in self._include:
             return self._again(lead, own[0], Status(own[0].state))
+        if own and own[0].state in _IN_DOUBT and "unknown" not in self._include:
+            other = own[0].identity != self._hashes.identity(lead)  # meant under another allow_duplicate
+            if other:
+                told = self._again(lead, own[0], Status.UNKNOWN)
+                return replace(told, message=f"an earlier attempt is in doubt: lead-importer settle {own[0].run_id}")
         entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
         if not lead.allow_duplicate:
             swapped = self._swapped(lead, entries, known)
@@ -273,10 +344,24 @@ class _Judge:
         assert self._hashes is not None
         entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
         own = [entry for entry in entries if entry.position == 0]
-        if lead.allow_duplicate:
+        if own and lead.allow_duplicate:
             identity = self._hashes.identity(lead)
-            own = [entry for entry in own if entry.identity == identity]
+            own = [entry for entry in own if entry.identity == identity or self._was_sent_alone(entry, lead)]
         return sorted(own, key=lambda entry: _GRAVEST.index(entry.state))
+
+    def _was_sent_alone(self, entry: Known, lead: Lead) -> bool:
+        """Tell whether this very content was, or may have been, created before duplicates were allowed."""
+        assert self._hashes is not None
+        assert self._ledger is not None
+        alone = self._hashes.identity(replace(lead, allow_duplicate=False))
+        if entry.identity != alone or lead.occurrence > 1 or entry.state not in _MAY_BE_CALLED:
+            return False
+        held = {member.number: member.values for member in self._ledger.members(alone)}
+        people = (lead.primary, *lead.contacts)
+        return held == {
+            self._hashes.number(lead.campaign_id, person.phone): self._hashes.values(person.variables)
+            for person in people
+        }
 
     def _swapped(self, lead: Lead, entries: list[Known], known: dict[bytes, list[Known]]) -> str | None:
         assert self._hashes is not None
