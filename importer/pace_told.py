@@ -32,7 +32,7 @@ class Headers:
         self._most_used = (0, -math.inf)
         self._begun = now
         self._proven: float | None = None
-        """The last window that was known."""
+        """The window that was known when the limit was last lowered."""
         self._peak = 0
         self._peak_since = now
         """The most used since then, with the window as it is."""
@@ -76,7 +76,8 @@ class Headers:
         used = limit - remaining
         if sent >= self._heard and self.limit is not None and limit != self.limit:
             self._changed_at = sent
-            self._proven = self.window if self.known else self._proven
+            if limit < self.limit and self.known:
+                self._proven = self.window
             self.known = self.known and limit > self.limit
         if not refused:
             self._infer(now, sent, used, limit, sents)
@@ -108,8 +109,6 @@ class Headers:
             self._factor, self._factor_at = min(self._factor + 0.005, 1.0), now
 
     def _take_for(self, window: float, now: float) -> None:
-        if self.known and window > self.window:
-            self._proven = self.window
         self.window, self.known = window, False
         self._peak, self._peak_since = 0, now
 
