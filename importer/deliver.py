@@ -291,7 +291,7 @@ class Delivery:
                 return self._stopped(turn)
             if not self._settings.is_ahead and self._gate.waited == waited:  # another one could have left as well
                 self._places.inflight.waited()
-            verdict = await self._attempt(turn, body)
+            verdict = await self._attempt(turn, body, self._gate.taken_at)
             if verdict is None:
                 return self._stopped(turn)
             if verdict.meaning is Meaning.LATER:
@@ -314,7 +314,7 @@ class Delivery:
         assert turn.outcome is not None
         return turn.outcome
 
-    async def _attempt(self, turn: _Turn, body: bytes) -> Verdict | None:
+    async def _attempt(self, turn: _Turn, body: bytes, taken_at: float) -> Verdict | None:
         """Make one request; None where a stop came before it left.
 
         Its intent is durable before; its outcome is handed over also where the task is cancelled.
@@ -335,7 +335,7 @@ class Delivery:
         intended_at, has_left = time.time(), False
         try:
             async with self._places:
-                await self._gate.resume()
+                await self._gate.resume(taken_at)
                 if self._stop.cause is not None:
                     return None
                 began, has_left, verdict = time.monotonic(), True, _CUT_OFF

@@ -43,6 +43,8 @@ class Gate:
         self._standing = 0
         """Requests that stand in the line, its first included."""
         self.waited = 0.0
+        self.taken_at = 0.0
+        """When the last place was taken; for who just did."""
 
     async def may_go(self) -> bool:
         """Wait for the next place; False when a stop came first."""
@@ -56,6 +58,7 @@ class Gate:
         now = time.monotonic()
         if not self._standing and self.pacer.delay(now) <= 0:
             self.pacer.take(now)
+            self.taken_at = now
             return True
         self._standing += 1
         try:
@@ -71,17 +74,21 @@ class Gate:
             delay = self.pacer.delay(now)
             if delay <= 0:
                 self.pacer.take(now)
+                self.taken_at = now
                 self.waited += now - began
                 return True
             with anyio.move_on_after(min(delay, 60.0)):
                 await (stop.wait() if stop is not None else anyio.sleep(delay))
         return False
 
-    async def resume(self) -> None:
-        """Wait while the server has everybody pause, for a request that had its place in the pace before."""
-        while (pause := self.pacer.paused_until - time.monotonic()) > 0 and self._stop.cause is None:
-            with anyio.move_on_after(min(pause, 60.0)):
-                await self._stop.event.wait()
+    async def resume(self, taken_at: float) -> None:
+        """Let a request go that took its place before; where the server has everybody pause, it takes another.
+
+        Else all that were ready would leave at once when the pause is over, and count as sent long before.
+        """
+        if self.pacer.paused_until > time.monotonic():
+            self.pacer.give_back(taken_at)
+            await self._take(self._stop.event)
 
     def listen(self, answer: Answer) -> None:
         """Let the pace hear what an answer to a create says of the limit."""

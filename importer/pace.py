@@ -143,6 +143,10 @@ class Pacer:
         window = max(self._headers.window if self._headers.pace(now) else self._search.window or 1.0, 1.0)
         self._found.take(now, 1.0 / self.rate(now), slack=window * _SLACK_FOUND)
 
+    def give_back(self, taken: float) -> None:
+        """Forget a request that did not leave after all; `taken` is when it was counted."""
+        self._sent.give_back(taken)
+
     def answered(
         self,
         now: float,

@@ -122,6 +122,13 @@ class Sent:
         if place < len(self._times) and self._times[place] == sent:
             del self._times[place]
 
+    def give_back(self, taken: float) -> None:
+        """Forget a request that did not leave when it could have; `taken` is its time."""
+        for times in (self._times, self._flying):
+            place = bisect_left(times, taken)
+            if place < len(times) and times[place] == taken:
+                del times[place]
+
     def in_flight(self, now: float) -> int:
         """Count what has found no answer yet and is not lost."""
         return len(self._flying) - bisect_left(self._flying, now - _LOST)

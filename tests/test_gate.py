@@ -4,6 +4,7 @@ Nothing here is fast or slow enough to fail: pauses are only ever held against t
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -74,7 +75,7 @@ def test_nobody_leaves_while_the_server_has_everybody_pause(way: str) -> None:
         left: list[float] = []
 
         async def one() -> None:
-            await getattr(shared, way)()
+            await (shared.resume(0.0) if way == "resume" else getattr(shared, way)())
             left.append(time.monotonic())
 
         over = pause(shared)
@@ -99,28 +100,43 @@ def test_a_pause_that_is_told_again_holds_who_waits_for_the_first_one() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(again)
-            await shared.resume()
+            await shared.resume(0.0)
             assert time.monotonic() >= overs[0]
 
     going(do)
 
 
-def test_who_had_a_place_in_the_pace_goes_on_at_once_and_takes_no_other() -> None:
-    class Counting(Pacer):
-        taken = 0
-
-        def take(self, now: float) -> None:
-            self.taken += 1
-            super().take(now)
-
+def test_who_had_a_place_in_the_pace_goes_on_at_once_and_takes_another_only_after_a_pause() -> None:
     async def do() -> None:
-        pacer = Counting((Limit(1000, 1.0),), now=time.monotonic())
+        pacer = Pacer((Limit(1000, 1.0),), now=time.monotonic())
         shared = Gate(pacer, Stop(), lambda _: None)
         assert await shared.may_go()
-        await shared.resume()
+        taken_at = shared.taken_at
+        await shared.resume(taken_at)
+        assert shared.taken_at == taken_at
         pause(shared)
-        await shared.resume()
-        assert pacer.taken == 1
+        await shared.resume(taken_at)
+        assert shared.taken_at >= taken_at + PAUSE
+        sent = pacer._sent
+        assert sent.in_flight(time.monotonic()) == sent.count(0.0, math.inf) == 1, "the place before was given back"
+
+    going(do)
+
+
+def test_who_was_ready_leaves_at_the_pace_when_a_pause_is_over_and_not_all_at_once() -> None:
+    async def do() -> None:
+        shared = Gate(Pacer((Limit(20, 1.0),), now=time.monotonic()), Stop(), lambda _: None)
+        left: list[float] = []
+
+        async def one() -> None:
+            await shared.resume(0.0)
+            left.append(time.monotonic())
+
+        pause(shared)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(one)
+        assert left[-1] - left[0] >= 4 / 20
 
     going(do)
 
@@ -134,7 +150,7 @@ def test_a_stop_ends_the_wait_for_the_end_of_a_pause(way: str) -> None:
         told: list[object] = []
 
         async def one() -> None:
-            told.append(await getattr(shared, way)())
+            told.append(await (shared.resume(0.0) if way == "resume" else shared.may_go()))
 
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
