@@ -279,7 +279,9 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     """Map and group every table, and see that each result has a place to go to."""
     config = _config(request, [results.split(table)[0] for table in tables])
     region = config.phone.region if isinstance(config.phone.region, str) else None
-    suppressed = suppression_list(config.suppress, region)
+    suppressed, warnings = suppression_list(config.suppress, region)
+    for warning in warnings:
+        screen.say(warning)
     works = []
     for table in tables:
         user, previous = results.split(table)

@@ -9,35 +9,79 @@ from importer.cells import mend_phones
 from importer.errors import Refused
 from importer.phones import parse_phones
 from importer.read import read
-from importer.records import Source
+from importer.records import Source, Table
+
+#: Digits enough for a phone number, and what has them but is a day.
+_DIGITS = r"(?:\d\D*){7}"
+_DAY = r"^\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}\b"
+
+_CELLS = {"row": pl.Int64, "text": pl.String}
+
+#: Rows of a list that are named where their numbers can't be read.
+_NAMED = 5
 
 
-def suppression_list(paths: Sequence[Path], region: str | None) -> dict[str, str]:
-    """Return the numbers on the lists, each with the name of its list; `region` reads those without a `+`.
+def suppression_list(paths: Sequence[Path], region: str | None) -> tuple[dict[str, str], list[str]]:
+    """Return the numbers on the lists, each with the name of its list, and what people must know about the lists.
 
-    A list is a text file with a number a line, or a CSV or workbook: there every column counts that holds numbers.
-    A number is held back in every reading it may have. Raises `Refused` for a list that can't be read, and for one
-    with no number in it, since such a list protects nobody.
+    `region` reads numbers without a `+`. A list is a text file with a number a line, or a CSV or workbook: there every
+    column counts that holds numbers. A number is held back in every reading it may have. Rows whose number can't be
+    read protect nobody, and are told. Raises `Refused` for a list that can't be read, and for one with no number in
+    it, since such a list protects nobody.
     """
     found: dict[str, str] = {}
+    notes: list[str] = []
     for path in paths:
         table = read(path, Source())
-        cells = mend_phones(table)
-        texts = pl.concat([pl.Series(table.headers, dtype=pl.String), *cells.get_columns()])
-        numbers = _numbers(texts, region)
-        if not numbers and table.cells.height:
+        cells = _cells(table)
+        numbers = _numbers(cells["text"], region)
+        if numbers.is_empty() and table.cells.height:
             raise Refused(
                 f"suppression list {path}: none of its {table.cells.height} rows holds a phone number that can be read. "
                 "Write one number a line, with its country as +49…, or set phone.region in the config."
             )
-        found |= dict.fromkeys(numbers, path.name)
-    return found
+        if numbers.is_empty() and not table.headers:
+            notes.append(f"Warning: suppression list {path.name} is empty, so nobody is held back by it.")
+        notes += _unread(path, cells, numbers, region)
+        found |= dict.fromkeys(numbers["phone"], path.name)
+    return found, notes
 
 
-def _numbers(texts: pl.Series, region: str | None) -> list[str]:
-    texts = texts.drop_nulls().unique()
+def _cells(table: Table) -> pl.DataFrame:
+    """Return every filled cell as `row` (Int64) and `text` (String), the header's too, as it may be a number."""
+    rows = table.places["row"]
+    above = 1 if rows.is_empty() else int(rows[0]) - 1
+    headers = pl.DataFrame({"row": [above] * len(table.headers), "text": table.headers}, schema=_CELLS)
+    columns = [pl.DataFrame({"row": rows, "text": column}, schema=_CELLS) for column in mend_phones(table)]
+    return pl.concat([headers, *columns]).drop_nulls("text")
+
+
+def _numbers(texts: pl.Series, region: str | None) -> pl.DataFrame:
+    """Return `text` and `phone` of each text that is a number, once for each of its readings."""
+    texts = texts.unique()
     readings = [
-        parse_phones(texts, region, missing_plus="national", several="first")["phone"],
-        parse_phones(texts, region, missing_plus="restore", several="first")["phone"],
+        pl.DataFrame(
+            {"text": texts, "phone": parse_phones(texts, region, missing_plus=plus, several="first")["phone"]},
+        )
+        for plus in ("national", "restore")
     ]
-    return pl.concat(readings).drop_nulls().unique().to_list()
+    return pl.concat(readings).drop_nulls().unique(maintain_order=True)
+
+
+def _unread(path: Path, cells: pl.DataFrame, numbers: pl.DataFrame, region: str | None) -> list[str]:
+    """Tell which rows hold digits as a number has them, but none that can be read."""
+    text = pl.col("text")
+    rows = cells.group_by("row", maintain_order=True).agg(
+        meant=(text.str.contains(_DIGITS) & ~text.str.contains(_DAY)).any(),
+        read=text.is_in(numbers["text"].implode()).any(),
+    )
+    unread = rows.filter(pl.col("meant") & ~pl.col("read"))["row"].sort()
+    if unread.is_empty():
+        return []
+    hold, where = ("1 row holds", "row") if unread.len() == 1 else (f"{unread.len():,} rows hold", "rows")
+    named = ", ".join(f"{row:,}" for row in unread.head(_NAMED)) + (", …" if unread.len() > _NAMED else "")
+    remedy = "" if region else ", or set phone.region in the config"
+    return [
+        f"Warning: suppression list {path.name}: {hold} a number that can't be read ({where} {named}), so nobody is "
+        f"held back by it. Write it with its country as +49…{remedy}."
+    ]

@@ -349,6 +349,27 @@ def test_suppressed_people_are_not_sent(desk: Desk, sandbox: Sandbox) -> None:
     assert memory(sandbox)["posts"] == 1
 
 
+def test_rows_of_a_suppression_list_that_protect_nobody_are_told(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("dnc.csv", "name,phone,since\nAda,212 555 0101,2026-11-20\nBea,+1 (212) 555-0102,\nCid,,2026-11-21\n")
+    desk.write("first.txt", "212 555 0103\n+12125550104\n")
+    desk.write("empty.txt", "")
+    desk.write("a.csv", people(101, 102))
+    without_region = CONFIG.replace(", region: US", "")
+    desk.write("c.yaml", without_region + "suppress: [dnc.csv, first.txt, empty.txt]\n")
+    ended = desk.run("check", "a.csv", "-c", "c.yaml")
+    remedy = "so nobody is held back by it. Write it with its country as +49…, or set phone.region in the config."
+    assert [line for line in ended.err.splitlines() if line.startswith("Warning: suppression")] == [
+        f"Warning: suppression list dnc.csv: 1 row holds a number that can't be read (row 2), {remedy}",
+        f"Warning: suppression list first.txt: 1 row holds a number that can't be read (row 1), {remedy}",
+        "Warning: suppression list empty.txt is empty, so nobody is held back by it.",
+    ]
+    assert statuses(desk.rows("a.check.csv")) == ["ready", "suppressed"]
+    desk.write("c.yaml", CONFIG + "suppress: [dnc.csv, first.txt]\n")
+    ended = desk.run("check", "a.csv", "-c", "c.yaml")
+    assert "Warning: suppression" not in ended.err
+    assert statuses(desk.rows("a.check.csv")) == ["suppressed", "suppressed"]
+
+
 def test_the_log_masks_phones_and_mails(desk: Desk, serve: Callable[..., Sandbox]) -> None:
     desk.write("a.csv", people(100))
     desk.write("c.yaml", CONFIG)
