@@ -51,6 +51,9 @@ _NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non",
 #: Rows whose texts are made at once.
 _SLICE = 1 << 16
 
+#: Different cells that are shown where `where` fits none.
+_SHOWN = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
@@ -160,7 +163,7 @@ class _Mapper:
                 "contact_variables": as_contact,
                 "key": self._column(contacts.group_by) if contacts and contacts.group_by else self._nothing(),
                 "flagged": self._matches(contacts.primary_when if contacts else None, otherwise=False),
-                "filtered": ~self._matches(config.where, otherwise=True),
+                "filtered": self._left_out(),
                 "blank": self._blank(),
             }
         )
@@ -228,6 +231,21 @@ class _Mapper:
         if when.not_in:
             matches &= ~column.is_in(list(when.not_in))
         return matches
+
+    def _left_out(self) -> pl.Series:
+        """Return which rows `where` leaves out; that these are all of them is told, as it may be a slip of the config."""
+        where = self.config.where
+        matches = self._matches(where, otherwise=True)
+        if where is not None and self.height and not matches.any():
+            found = self._column(where.column).fill_null("").value_counts(sort=True)
+            shown = ", ".join(f"{text!r} ({count:,})" for text, count in found.head(_SHOWN).iter_rows())
+            more = ", …" if found.height > _SHOWN else ""
+            wanted = [*map(repr, where.in_), *(f"not {text!r}" for text in where.not_in)]
+            self.notes.append(
+                f"Warning: where leaves out every row, so nothing is sent: column {self._header(where.column)!r} holds "
+                f"{shown}{more}, and where wants {', '.join(wanted)}. Capitals and small letters are not the same there."
+            )
+        return ~matches
 
     # Phone and campaign.
 

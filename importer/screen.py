@@ -42,6 +42,8 @@ _MEANINGS = {
 
 
 def _meaning(status: Status, summary: "Summary") -> str:
+    if status is Status.INVALID and summary.command == "check":  # nothing to retry yet
+        return "failed our checks; put them right in the list, or in the config"
     if status is not Status.CREATED or not summary.before:
         return _MEANINGS[status]
     return f"{summary.counts[status] - summary.before:,} now, {summary.before:,} by earlier runs"
@@ -102,7 +104,13 @@ class _Screen:
         self._last_line = self._began
 
     def step(self, outcome: Outcome) -> None:
-        self._counts[outcome.status.value] += 1
+        """Count a lead that has its outcome. What a run that stops leaves unsent is no progress."""
+        if outcome.status is not Status.NOT_SENT:
+            self._counts[outcome.status.value] += 1
+            self._moved()
+
+    def _moved(self) -> None:
+        raise NotImplementedError
 
     def end(self) -> None:
         return None
@@ -146,16 +154,18 @@ class _TextScreen(_Screen):
                 bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}{postfix}",
             )
 
-    def step(self, outcome: Outcome) -> None:
-        super().step(outcome)
+    def _moved(self) -> None:
         if self._bar is not None:
             if time.monotonic() - self._last_line >= _BAR_EVERY:
                 self._last_line = time.monotonic()
-                counts = [f"{count:,} {status}" for status, count in self._counts.most_common()]
-                self._bar.set_postfix_str(", ".join(filter(None, [self._done_by(), *counts])), refresh=False)
+                self._beside_bar(self._done_by())
             self._bar.update()
         elif self._due():
             print(self._line(), file=self._stream, flush=True)
+
+    def _beside_bar(self, done_by: str | None) -> None:
+        counts = [f"{count:,} {status}" for status, count in self._counts.most_common()]
+        self._bar.set_postfix_str(", ".join(filter(None, [done_by, *counts])), refresh=False)
 
     def _line(self) -> str:
         counts = ", ".join(f"{count:,} {status}" for status, count in sorted(self._counts.items()))
@@ -165,6 +175,7 @@ class _TextScreen(_Screen):
 
     def end(self) -> None:
         if self._bar is not None:
+            self._beside_bar(None)
             self._bar.close()
             self._bar = None
 
@@ -213,8 +224,7 @@ class _JsonScreen(_Screen):
         super().begin(total, done_by)
         self._write("begin", leads=total)
 
-    def step(self, outcome: Outcome) -> None:
-        super().step(outcome)
+    def _moved(self) -> None:
         if self._due():
             self._write(
                 "progress",

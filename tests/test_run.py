@@ -349,6 +349,30 @@ def test_suppressed_people_are_not_sent(desk: Desk, sandbox: Sandbox) -> None:
     assert memory(sandbox)["posts"] == 1
 
 
+def test_only_a_run_advises_to_retry_what_failed_our_checks(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("a.csv", HEAD + "Ada,X,12,\n")
+    desk.write("c.yaml", CONFIG)
+    checked, ran = (desk.run(command, "a.csv", "-c", "c.yaml").err for command in ("check", "run"))
+    assert "failed our checks; put them right in the list, or in the config\n" in checked
+    assert "failed our checks; put them right and use retry\n" in ran
+
+
+def test_a_where_that_leaves_out_every_row_is_told_with_what_its_column_holds(desk: Desk) -> None:
+    desk.write("a.csv", "Phone,Status\n+12125550100,new\n+12125550101,new\n+12125550102,\n")
+    start = "campaign_id: 7\nphone: Phone\nwhere: "
+    desk.write("c.yaml", start + "{column: status, in: [New, Old]}\n")
+    ended = desk.run("check", "a.csv", "-c", "c.yaml")
+    assert ended.status == 0
+    assert (
+        "a.csv: Warning: where leaves out every row, so nothing is sent: column 'Status' holds 'new' (2), '' (1), and "
+        "where wants 'New', 'Old'. Capitals and small letters are not the same there.\n"
+    ) in ended.err
+    desk.write("c.yaml", start + "{column: Status, not_in: [new, '']}\n")
+    assert "and where wants not 'new', not ''." in desk.run("check", "a.csv", "-c", "c.yaml").err
+    desk.write("c.yaml", start + "{column: Status, in: [new]}\n")
+    assert "leaves out" not in desk.run("check", "a.csv", "-c", "c.yaml").err
+
+
 def test_rows_of_a_suppression_list_that_protect_nobody_are_told(desk: Desk, sandbox: Sandbox) -> None:
     desk.write("dnc.csv", "name,phone,since\nAda,212 555 0101,2026-11-20\nBea,+1 (212) 555-0102,\nCid,,2026-11-21\n")
     desk.write("first.txt", "212 555 0103\n+12125550104\n")

@@ -1,0 +1,31 @@
+"""What people see of a run at their terminal."""
+
+import io
+from datetime import UTC, datetime
+
+import pytest
+
+from importer.records import Outcome, Status
+from importer.screen import screen
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _outcome(status: Status) -> Outcome:
+    return Outcome(status, "20270101T000000Z-aaaaaa", datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def test_leads_that_a_stopped_run_never_sent_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    seen = screen(progress=True, as_json=False)
+    seen.begin(20, lambda: "done by 06:00")
+    for status in [Status.CREATED] * 7 + [Status.NOT_SENT] * 12:
+        seen.step(_outcome(status))
+    seen.end()
+    last = terminal.getvalue().rstrip().split("\r")[-1]
+    assert "7/20" in last
+    assert last.endswith("7 created")
