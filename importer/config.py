@@ -669,7 +669,8 @@ class _Layout:
         hint = f"; did you mean {meant!r}?" if meant else "."
         return (
             f"there is no column 'phone_number'{hint} Columns there: {_listed(self._columns) or 'none'}. "
-            "Without a config the platform's own layout is read; for other columns write a config and name it with -c."
+            "Without a config the platform's own layout is read; for other columns let lead-importer init write a config, "
+            "and name it with -c."
         )
 
 

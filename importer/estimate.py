@@ -109,7 +109,7 @@ def say_estimate(made: Estimate, now: datetime, *, zone: tzinfo | None = None) -
     if made.seconds is None:
         return f"{leads}; the server's pace is found while sending, and then how long they take is told."
     done = clock(now + timedelta(seconds=made.seconds), now, zone=zone, up=True)
-    return f"{leads}, about {duration(made.seconds)} at {made.pace}, done by {done}."
+    return f"{leads}, about {duration(max(made.seconds, 1))} at {made.pace}, done by {done}."
 
 
 # The deadline.

@@ -147,6 +147,7 @@ def finishing(leaving: str) -> Iterator[set[ExitStatus]]:
 def _holder(told: Path) -> str:
     try:
         who = json.loads(told.read_text())
-        return f"run {who['run']}, process {who['pid']}, since {who['since']}"
+        since = datetime.fromisoformat(who["since"]).astimezone()
+        return f"run {who['run']}, process {who['pid']}, since {since:%Y-%m-%d %H:%M}"
     except (OSError, ValueError, KeyError):
         return "who it is can't be told"

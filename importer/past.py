@@ -77,7 +77,7 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         ("Leads now", _counts({state: count for state, count in standings.items() if state not in _IN_DOUBT})),
         ("Leads in doubt", f"{doubts:,} (lead-importer settle {run.run_id})" if doubts else None),
         ("Guarantee", run.guarantee),
-        ("Service", run.service),
+        ("Service", run.service and run.service.partition("#")[0]),  # behind it a hash of the key
         ("Version", run.tool_version),
         ("Config", f"{run.request.get('config') or 'none'} (decisions {run.config_hash})"),
     ]

@@ -308,7 +308,7 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
     if request.config is not None:
         config = configs.load(request.config)
     else:
-        layouts = [configs.platform_layout(table.columns) for table in tables if table.columns]
+        layouts = [_platform_layout(table) for table in tables if table.columns]
         if any(layout.fingerprint() != layouts[0].fingerprint() for layout in layouts):
             raise Refused(
                 "the inputs have different columns. Without a config they must be alike: run them one by one, or write a config with -c."
@@ -329,6 +329,13 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
             "no campaign: give its number with --campaign, or set campaign_id in the config. Nothing is sent without one."
         )
     return config
+
+
+def _platform_layout(table: Table) -> Config:
+    try:
+        return configs.platform_layout(table.columns)
+    except Refused as error:
+        raise Refused(*(f"{table.path}: {problem}" for problem in error.problems)) from None
 
 
 def _region(text: str) -> str:

@@ -132,6 +132,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        beside = receipt_path(path)
+        if beside.is_file():
+            raise Refused(f"{path}: this is no receipt; its receipt is {beside}. Name that one.") from error
         raise Refused(
             f"{path}: this is no receipt that can be read ({error}). Right is a {_ENDING} file of a run."
         ) from error

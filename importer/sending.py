@@ -446,7 +446,8 @@ class _Session:
                         "Leaving at once. The ledger knows what was sent: run the same command again to go on."
                     )
                     _leave(int(SIGNALS[signal.Signals(received)]))
-                stop.now("stopped by a signal", int(received))
+                asked = "Ctrl-C" if received == signal.SIGINT else signal.Signals(received).name
+                stop.now(f"a stop was asked for ({asked}). Run the same command again to go on", int(received))
                 self.screen.say(
                     "Stopping: leads in flight are finished, no new one is taken. Press again to leave at once."
                 )

@@ -143,7 +143,7 @@ def _chosen(path: Path, sheets: Sequence[Sheet], source: Source) -> list[Sheet]:
         if len(filled) > 1:
             raise Refused(
                 f"{path}: several sheets hold data: {_listed(filled)}. "
-                'Name the one to import in the config (source.sheet), or "*" for all.'
+                'Name the one to import in the config (source.sheet), or "*" for all; lead-importer init writes one.'
             )
         return filled
     if isinstance(wanted, int):

@@ -250,10 +250,7 @@ class _Page:
         yield f"{self.target}: guessed from {self.table.cells.height:,} rows of {self.table.path.name}"
         if len(self.sheets) > 1:
             yield _line("sheet", _quoted(self.sheets[0]), Sure.LIKELY, "the one with the most phone numbers")
-        filled, usable = found.numbers
-        yield _line(
-            "phone", _listed(found.phones), found.phones_sure, f"{usable:,} of {filled:,} looked at are usable numbers"
-        )
+        yield _line("phone", _listed(found.phones), found.phones_sure, self._usable())
         if region.code or region.column:
             yield _line("region", region.code or f"{{column: {_scalar(region.column or '')}}}", region.sure, region.why)
         elif region.why:
@@ -361,14 +358,18 @@ class _Page:
             )
 
     def _phone(self) -> Iterator[str]:
-        names, (filled, usable) = self.found.phones, self.found.numbers
+        names = self.found.phones
         key = f"  column: {_scalar(names[0])}" if len(names) == 1 else f"  columns: [{', '.join(map(_scalar, names))}]"
         first = "; the first usable one is taken" if len(names) > 1 else ""
         yield "phone:"
-        yield _with_comment(
-            key, f"{self.found.phones_sure}: {usable:,} of {filled:,} looked at are usable numbers{first}"
-        )
+        yield _with_comment(key, f"{self.found.phones_sure}: {self._usable()}{first}")
         yield from self._region()
+
+    def _usable(self) -> str:
+        (filled, usable), region = self.found.numbers, self.found.region
+        if not usable and not region.code and not region.column:
+            return f"whether its {filled:,} numbers are usable shows when the region below is set"
+        return f"{usable:,} of {filled:,} looked at are usable numbers"
 
     def _region(self) -> Iterator[str]:
         region = self.found.region

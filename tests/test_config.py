@@ -415,12 +415,12 @@ def test_a_campaign_column_of_the_layout_is_no_variable():
         (
             ["Phone", "name"],
             "there is no column 'phone_number'; did you mean 'Phone'? Columns there: 'Phone', 'name'. Without a config the "
-            "platform's own layout is read; for other columns write a config and name it with -c.",
+            "platform's own layout is read; for other columns let lead-importer init write a config, and name it with -c.",
         ),
         (
             [],
             "there is no column 'phone_number'. Columns there: none. Without a config the "
-            "platform's own layout is read; for other columns write a config and name it with -c.",
+            "platform's own layout is read; for other columns let lead-importer init write a config, and name it with -c.",
         ),
         (["Phone_number", "PHONE_NUMBER"], "columns 'Phone_number' and 'PHONE_NUMBER' may both be 'phone_number'. Remove one of them."),
         (

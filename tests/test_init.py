@@ -302,6 +302,13 @@ def test_dates_that_fit_two_notations_are_left_to_the_person(begin: Callable[...
     assert "please check" in told
 
 
+def test_numbers_that_only_lack_their_country_are_not_called_unusable(begin: Callable[..., Any]) -> None:
+    _, text, told = begin([["Phone", "Name"], *[(f"212555{number:04d}", "Ada") for number in range(100, 108)]])
+    assert "8 numbers are usable shows when the region below is set" in told
+    assert "8 numbers are usable shows when the region below is set" in text
+    assert "0 of 8 looked at" not in told + text
+
+
 @pytest.mark.parametrize("header", ["Account ID", "Zip", "Kundennr.", "CEP", "Employee number"])
 def test_identifiers_are_not_sent_as_amounts(header: str, begin: Callable[..., Any]) -> None:
     config, _, _ = begin([["Phone", header], *zip(us(4), ["10117", "20095", "80331", "50667"], strict=True)])

@@ -243,6 +243,9 @@ def test_a_receipt_holds_until_something_is_changed(desk: Desk, sandbox: Sandbox
     assert desk.run("undo", run_id, "-c", "c.yaml", "--yes").status == 0
     assert "deleted in the ledger" in desk.run("verify", "--receipt", receipt).out
     assert desk.run("verify", "--receipt", "a.csv").status == 2
+    taken_for_it = desk.run("verify", "--receipt", "a.results.csv")
+    assert taken_for_it.status == 2
+    assert "this is no receipt; its receipt is a.results.receipt.json. Name that one." in taken_for_it.err
 
 
 def test_an_older_results_receipt_goes_along(desk: Desk, sandbox: Sandbox) -> None:

@@ -322,6 +322,7 @@ def test_an_unknown_campaign_ends_with_status_2(desk: Desk, sandbox: Sandbox) ->
         (("run", "a.csv", "-c", "none.yaml"), {}, "none.yaml"),
         (("run", "a.csv", "-c", "bad.yaml"), {}, "bad.yaml, line 3"),
         (("run", "a.csv", "-c", "column.yaml"), {}, "Phone"),
+        (("run", "a.csv", "--campaign", "7"), {}, "a.csv: there is no column 'phone_number'; did you mean 'Phone'?"),
         (("run", "a.csv", "-c", "c.yaml"), {"OTONISTARK_API_KEY": ""}, "OTONISTARK_API_KEY"),
         (("run", "a.csv", "-c", "c.yaml", "--base-url", "http://example.com/api"), {}, "https"),
     ],

@@ -3,9 +3,11 @@
 import io
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
 from importer.records import Outcome, Status
+from importer.results import reasons
 from importer.screen import screen
 
 
@@ -29,3 +31,9 @@ def test_leads_that_a_stopped_run_never_sent_are_no_progress(monkeypatch: pytest
     last = terminal.getvalue().rstrip().split("\r")[-1]
     assert "7/20" in last
     assert last.endswith("7 created")
+
+
+def test_duplicates_that_are_most_likely_ours_are_among_the_reasons() -> None:
+    rows = [("created", None), ("duplicate", "old_lead"), ("duplicate", "probably_ours"), ("invalid", "phone_missing")]
+    frame = pl.DataFrame(rows, schema=["import_status", "import_error_code"], orient="row")
+    assert reasons([frame]) == [("invalid", "phone_missing", 1), ("duplicate", "probably_ours", 1)]
