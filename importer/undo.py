@@ -202,6 +202,8 @@ def _spellings(value: Any) -> Iterator[Any]:
             number = kind(text)
             if as_text(number) == text and (kind is float or abs(number) < 2**63):  # what JSON can say
                 yield number
+    if text == "0":
+        yield -0.0
     if text in ("0", "1"):
         yield text == "1"
         yield "true" if text == "1" else "false"

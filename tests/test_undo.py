@@ -10,7 +10,7 @@ import anyio
 import orjson
 import pytest
 from conftest import KEY, memory
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from past_runs import CONFIG, change, desk_with
 
@@ -36,6 +36,7 @@ def sent(**variables: Any) -> dict[str, str]:
 
 
 @given(value=VALUES)
+@example(value=-0.0)
 def test_a_value_that_the_server_keeps_as_a_text_is_what_was_sent(value: Any) -> None:
     assert _differing(HASHES, {"x": value, "y": None}, sent(x=value)) == []
     assert _differing(HASHES, {"x": as_text(value)}, sent(x=value)) == []
