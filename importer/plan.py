@@ -273,19 +273,19 @@ class _Judge:
         """Refuse who is, by the cells, part of a lead that stands already: a contact alone, or under a new primary."""
         if self._cells is None or cell in _HELD_BY_CELL:
             return None
-        if self._hashes is not None and place not in self._anew and self._own(lead, known):
-            return None
+        is_known = self._hashes is not None and place not in self._anew and bool(self._own(lead, known))
         previous = self._work.previous
         assert previous is not None
         lead_id = previous.item(lead.primary.index, "import_lead_id")
-        if cell and lead_id:
+        if cell and lead_id and not is_known:
             reason = f"its lead {lead_id} was created without it, and a contact can't be added later. Add it in the platform; or, to send it as a lead of its own, empty its import_status."
             told = _refused(reason, self._run_id, code="lead_exists")
             return replace(told, lead_id=lead_id, contact_ids=(None,) * len(lead.contacts))
         for contact in lead.contacts:
-            if contact.slot == 0 and self._cells[contact.index] in _HELD_BY_CELL:
+            held = self._cells[contact.index]
+            if contact.slot == 0 and held in _HELD_BY_CELL and held not in self._include:
                 row = self._work.table.places.item(contact.index, "row")
-                reason = f"its contact in row {row} is {self._cells[contact.index]} already, as part of another lead: somebody would be called twice. Take that row out of this group."
+                reason = f"its contact in row {row} is {held} already, as part of another lead: somebody would be called twice. Take that row out of this group."
                 return _refused(reason, self._run_id)
         return None
 
