@@ -327,11 +327,10 @@ class _Judge:
             return self._already_imported(lead, own[0])
         if own and own[0].state in ("unknown", "duplicate") and own[0].state not in self._include:
             return self._again(lead, own[0], Status(own[0].state))
-        if own and own[0].state in _IN_DOUBT and "unknown" not in self._include:
-            other = own[0].identity != self._hashes.identity(lead)  # meant under another allow_duplicate
-            if other:
-                told = self._again(lead, own[0], Status.UNKNOWN)
-                return replace(told, message=f"an earlier attempt is in doubt: lead-importer settle {own[0].run_id}")
+        is_open = own and own[0].state in _IN_DOUBT and "unknown" not in self._include
+        if is_open and own[0].identity != self._hashes.identity(lead):  # meant under another allow_duplicate
+            told = self._again(lead, own[0], Status.UNKNOWN)
+            return replace(told, message=f"an earlier attempt is in doubt: lead-importer settle {own[0].run_id}")
         entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
         if not lead.allow_duplicate:
             swapped = self._swapped(lead, entries, known)

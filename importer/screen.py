@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -70,7 +71,7 @@ def screen(*, progress: bool, as_json: bool) -> "_Screen":
     return _TextScreen(sys.stderr, progress=progress)
 
 
-class _Screen:
+class _Screen(ABC):
     """What text and JSON have in common: counting, masking, asking."""
 
     def __init__(self, stream: TextIO, *, progress: bool) -> None:
@@ -82,14 +83,14 @@ class _Screen:
         self._last_line = 0.0
         self._done_by: Callable[[], str | None] = lambda: None
 
-    def say(self, text: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def say(self, text: str) -> None: ...
 
-    def problem(self, text: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def problem(self, text: str) -> None: ...
 
-    def summary(self, summary: "Summary") -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def summary(self, summary: "Summary") -> None: ...
 
     def ask(self, question: str) -> bool | None:
         """Ask a person at the terminal; None where there is none."""
@@ -109,8 +110,8 @@ class _Screen:
             self._counts[outcome.status.value] += 1
             self._moved()
 
-    def _moved(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _moved(self) -> None: ...
 
     def end(self) -> None:
         return None

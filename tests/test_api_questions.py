@@ -116,34 +116,19 @@ def test_a_page_of_html_is_no_list_and_says_nothing_of_a_lead(uvloop: bool) -> N
         assert run(uvloop, lambda: with_service(server.address, lambda api: api.campaigns())) is None
 
 
+def failing_on_the_second_page(status: str) -> Script:
+    first = reply(json.dumps({"data": [lead(1, "+1")], "last_page": 2}))
+    return routes(lambda _, query: first if query["page"] == "1" else reply("{}", status))
+
+
 @pytest.mark.parametrize(
     ("script", "meaning", "wait"),
     [
         (answering(reply("{}", "429 Slow", extra="Retry-After: 7\r\n")), Meaning.LATER, 7.0),
         (answering(reply("{}", "500 Oops")), Meaning.AMBIGUOUS, None),
         (hang, Meaning.AMBIGUOUS, None),
-        (
-            routes(
-                lambda _, query: (
-                    reply(json.dumps({"data": [lead(1, "+1")], "last_page": 2}))
-                    if query["page"] == "1"
-                    else reply("{}", "500 Oops")
-                )
-            ),
-            Meaning.AMBIGUOUS,
-            None,
-        ),
-        (
-            routes(
-                lambda _, query: (
-                    reply(json.dumps({"data": [lead(1, "+1")], "last_page": 2}))
-                    if query["page"] == "1"
-                    else reply("{}", "404 Gone")
-                )
-            ),
-            Meaning.AMBIGUOUS,
-            None,
-        ),
+        (failing_on_the_second_page("500 Oops"), Meaning.AMBIGUOUS, None),
+        (failing_on_the_second_page("404 Gone"), Meaning.AMBIGUOUS, None),
     ],
     ids=["429", "500", "hang", "500 on the second page", "404 on the second page"],
 )
