@@ -23,6 +23,9 @@ from importer.records import Created, Lead, Meaning, Verdict
 #: A lead that the server dates more seconds than this before its own answer is an old one. Workers of one platform
 #: may differ by seconds; two minutes leave room.
 _OLD = 120.0
+#: But a local time that is called UTC by mistake is off by quarters of an hour, up to fourteen hours, and no lead of ours
+#: is an old one for that.
+_QUARTER, _EASTERNMOST, _AT_ONCE = 900.0, 14 * 3600.0 + 5.0, 5.0
 #: Characters kept of the server's own words.
 _LONGEST_TEXT = 500
 #: Earlier "epoch seconds" (2001) are no times of a reset, but something else that some gateway counts there.
@@ -239,7 +242,9 @@ def _is_old(lead: Created, date: datetime | None) -> bool:
     created = read_time(lead.created_at)
     if created is None or created.tzinfo is None or date is None:
         return False
-    return (date - created).total_seconds() > _OLD
+    apart = (date - created).total_seconds()
+    off = abs(apart - round(apart / _QUARTER) * _QUARTER)
+    return apart > _OLD and (apart > _EASTERNMOST or off > _AT_ONCE)
 
 
 def _refusal(answer: "_Answer", duplicate_texts: Sequence[str]) -> Verdict:

@@ -459,7 +459,7 @@ class Service:
 
     async def _exchange(self, attempt: Coroutine[Any, Any, _Reply]) -> _Reply | Verdict:
         """Wait for one answer; a verdict where none came."""
-        sent_at = time.time()
+        sent_at = time.monotonic()
         try:
             reply = await attempt
         except Exception as error:  # noqa: BLE001 - once a request was begun, anything at all leaves its lead in doubt
@@ -467,7 +467,7 @@ class Service:
             return replace(verdict, message=self._masked((verdict.message or "").encode("utf-8", "replace")).decode())
         self.instance = reply.headers.get("x-sandbox-instance", self.instance)
         if (date := told_date(reply.headers)) is not None:
-            self.clock.hear(date, sent_at, time.time())
+            self.clock.hear(date, sent_at, time.monotonic())
         return reply
 
     async def _post(self, body: bytes) -> _Reply:

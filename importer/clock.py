@@ -1,54 +1,83 @@
-"""The server's clock, learnt from its answers: how far it is from ours, and the zone of its bare times. No I/O.
+"""The server's clocks, learnt from its answers: what time it is there, and how its `created_at` differs from that. No I/O.
 
-A lead that was there before we meant to send it is not ours. Its `created_at` is by the server's clock, in whole
-seconds and perhaps without a zone; our intent is by this machine's. Times are epoch seconds.
+A lead that was there before we meant to send it is not ours. This machine's clock may be wrong then and right in the
+next run, so an intent is dated by the server's clock, as `Date` told it, and counted on by a clock that nobody sets. A
+`created_at` may come from another clock yet, and say no zone, or a wrong one: leads of ours show how far it is off.
+
+Every estimate errs to the side of "may be ours": what is taken for older is sent again, and a person is called twice.
+Times are epoch seconds by the server's clock; moments are seconds of `time.monotonic()`.
 """
 
 import math
-from collections import deque
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
-#: Answers whose `Date` counts: the last ones, so that a clock that is set right in mid-run is followed.
-_ANSWERS = 64
-#: Zones are whole quarters of an hour, from -12 h to +14 h.
-_QUARTER, _WESTERNMOST, _EASTERNMOST = 900, -12 * 3600, 14 * 3600
-#: Between a lead's `created_at` and the `Date` of the answer that tells of it, at most.
-_LATE = 120
+#: Answers whose `Date` counts: the last ones, between one and two such lots.
+_LOT = 64
+#: Bare times jump by an hour twice a year, where the server's zone has daylight saving.
+_DAYLIGHT_SAVING = 3600.0
+#: How far a `created_at` may be off in an answer about a lead that was just created: zones reach from -12 h to +14 h,
+#: and the answer may have taken a while. What is further off says something else.
+_EARLIEST, _LATEST = -12 * 3600 - 120.0, 14 * 3600 + 120.0
 
 
 class ServerClock:
-    """What is known of the server's clock. `zone` is the offset of its bare times from UTC in seconds, None: unknown."""
+    """What is known of the server's clocks.
 
-    def __init__(self, zone: int | None = None) -> None:
-        self.zone = zone
-        self._bounds: deque[tuple[float, float]] = deque(maxlen=_ANSWERS)
+    `remembered` is how far `created_at` was behind (below 0) or ahead of `Date` in an earlier run, in seconds; None:
+    unknown.
+    """
+
+    def __init__(self, remembered: float | None = None) -> None:
+        self.remembered = remembered
+        self._learnt: float | None = None
+        self._answers = 0
+        self._before = self._now = (-math.inf, math.inf)
+
+    @property
+    def created_ahead(self) -> float | None:
+        """How far `created_at` is at least ahead of `Date`: as this run has shown it, else as it is remembered."""
+        return self.remembered if self._learnt is None else self._learnt
 
     def hear(self, date: datetime, sent_at: float, received_at: float) -> None:
-        """Learn from an answer's `Date`: it was true at some time between the request and the answer."""
-        told = date.timestamp()
-        self._bounds.append((told - received_at, told + 1 - sent_at))
+        """Learn from an answer's `Date`: it was true at some moment between the request and the answer."""
+        if self._answers == _LOT:
+            self._before, self._now, self._answers = self._now, (-math.inf, math.inf), 0
+        told, (low, high) = date.timestamp(), self._now
+        self._now = max(low, told - received_at), min(high, told + 1 - sent_at)
+        self._answers += 1
 
-    def hear_created(self, created_at: datetime, date: datetime) -> None:
-        """Learn the zone of bare times from a lead of ours: its `created_at` against the `Date` of its answer."""
-        if created_at.tzinfo is not None:
-            return
-        apart = created_at.replace(tzinfo=UTC).timestamp() - date.timestamp()
-        zone = round(apart / _QUARTER) * _QUARTER
-        if _WESTERNMOST <= zone <= _EASTERNMOST and abs(apart - zone) <= _LATE:
-            self.zone = zone
+    def hear_created(self, created_at: datetime, date: datetime) -> bool:
+        """Learn from a lead of ours that was just created how its `created_at` differs from the `Date` of its answer.
 
-    def was_before(self, created_at: datetime | None, intended_at: float) -> bool | None:
-        """Tell whether a lead is older than an intent, in whole seconds, equal counting as not; None: can't be told."""
-        if created_at is None or not self._bounds:
+        Return whether that is news, by a second or more, to be remembered before anything else is.
+        """
+        ahead, before = _as_utc(created_at) - date.timestamp(), self._learnt
+        if not _EARLIEST <= ahead <= _LATEST or (before is not None and ahead >= before):
+            return False
+        self._learnt = ahead
+        return before is None or math.floor(ahead) < math.floor(before)
+
+    def at(self, moment: float) -> float | None:
+        """Return the server's time at a moment, or a little before it; None where no answer told it yet.
+
+        Several clocks that disagree: the slowest.
+        """
+        low, high = max(self._before[0], self._now[0]), min(self._before[1], self._now[1])
+        return None if math.isinf(low) else moment + min(low, high)
+
+    def was_before(self, created_at: datetime | None, intended_at: float | None) -> bool | None:
+        """Tell whether a lead is surely older than an intent, in whole seconds; None: can't be told."""
+        if created_at is None or intended_at is None:
             return None
+        ahead, slack = self.created_ahead, 0.0
         if created_at.tzinfo is None:
-            if self.zone is None:
+            if ahead is None:
                 return None
-            created_at = created_at.replace(tzinfo=timezone(timedelta(seconds=self.zone)))
-        return math.floor(created_at.timestamp()) < math.floor(intended_at + self._ahead())
+            slack = _DAYLIGHT_SAVING
+        else:
+            ahead = min(ahead or 0.0, 0.0)
+        return math.floor(_as_utc(created_at) - ahead + slack) < math.floor(intended_at)
 
-    def _ahead(self) -> float:
-        """Return how far the server's clock is at least ahead of ours; several clocks that disagree: the slowest."""
-        lowest = max(low for low, _ in self._bounds)
-        highest = min(high for _, high in self._bounds)
-        return min(lowest, highest)
+
+def _as_utc(created_at: datetime) -> float:
+    return (created_at if created_at.tzinfo else created_at.replace(tzinfo=UTC)).timestamp()

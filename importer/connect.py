@@ -116,7 +116,7 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
             duplicate_texts=terms.api.duplicate_texts,
         ) as service:
             service.on_limits = gate.hear
-            service.clock.zone = facts.get("zone")
+            service.clock.remembered = facts.get("created_ahead")
             if instance:
                 await service.campaigns()
                 if service.instance != instance:

@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -52,8 +53,6 @@ _MOST_DOUBTS = 6
 _MOST_RUNNING = 4
 #: Leads settled at once. More wait in their workers, so that a server in trouble is not given ever more.
 _MOST_SETTLING = 64
-#: Answers to our creates from which the zone of the server's bare times is learnt.
-_ZONE_SAMPLES = 20
 
 _CUT_OFF = Verdict(
     Meaning.AMBIGUOUS,
@@ -110,7 +109,7 @@ class _Turn:
     doubt: Doubt | None = None
     """What is to be settled before anything else."""
     since: float | None = None
-    """When the first attempt in doubt was meant; what it may have created is no older."""
+    """When the first attempt in doubt was meant, by the server's clock; what it may have created is no older."""
     doubts: int = 0
     is_absent: bool = False
     """Look-ups have shown that no attempt in doubt created it."""
@@ -319,7 +318,7 @@ class Delivery:
 
         Its intent is durable before; its outcome is handed over also where the task is cancelled.
         """
-        planned = turn.planned
+        planned, intended_at = turn.planned, self._service.clock.at(time.monotonic())
         try:
             await self._ledger.intend(
                 planned.identity,
@@ -327,12 +326,13 @@ class Delivery:
                 body,
                 hashes=self._hashes,
                 run_id=self._run_id,
+                at=intended_at,
                 is_new=planned.is_new and not turn.attempts,
             )
         except anyio.get_cancelled_exc_class():  # it may become durable all the same
             self._withdraw(turn)
             raise
-        intended_at, has_left = time.time(), False
+        has_left = False
         try:
             async with self._places:
                 await self._gate.resume(taken_at)
@@ -358,10 +358,11 @@ class Delivery:
     def _withdraw(self, turn: _Turn) -> None:
         self._ledger.withdraw(turn.planned.identity, run_id=self._run_id, in_doubt=turn.is_open)
 
-    def _note(self, turn: _Turn, verdict: Verdict, *, body: bytes, intended_at: float) -> None:
+    def _note(self, turn: _Turn, verdict: Verdict, *, body: bytes, intended_at: float | None) -> None:
         """Note what an attempt came to, and what is to be settled of it."""
         if self._is_in_doubt(turn, verdict):
-            turn.since = turn.since or intended_at
+            if turn.doubt is None and not turn.doubts:
+                turn.since = intended_at
             turn.doubt = Doubt(
                 turn.planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
             )
@@ -404,9 +405,15 @@ class Delivery:
                 message=f"the server answered with lead {created.lead_id}, which an earlier row created",
             )
         self._ids.add(created.lead_id)
-        if len(self._ids) <= _ZONE_SAMPLES and verdict.date and (moment := read_time(created.created_at)):
-            self._service.clock.hear_created(moment, verdict.date)
+        self._learn_dates(created, verdict.date)
         return verdict
+
+    def _learn_dates(self, created: Created, date: datetime | None) -> None:
+        """Learn how the server dates leads; kept before the lead's outcome is, so that a run that is killed has it too."""
+        moment, clock = read_time(created.created_at), self._service.clock
+        if date is not None and moment is not None and clock.hear_created(moment, date):
+            with suppress(LeadImporterError):  # the next intent can't be written either, and stops the run
+                self._ledger.remember(self._service.address, created_ahead=clock.created_ahead)
 
     def _knows(self, lead_id: str) -> bool:
         """Tell whether a lead of the server's is one that we created, this run's included."""
@@ -453,7 +460,9 @@ class Delivery:
     async def _settled(self, turn: _Turn) -> Outcome | None:
         assert turn.doubt is not None
         window, timeout = self._settings.settle_window, self._settings.timeout
-        is_ours_of_old = turn.planned.doubt is turn.doubt and is_old(turn.doubt, timeout=timeout, window=window)
+        is_ours_of_old = turn.planned.doubt is turn.doubt and is_old(
+            turn.doubt, self._service.clock, timeout=timeout, window=window
+        )
         finding = await self.settler.settle(turn.doubt, read_payload(turn.doubt.payload), is_old=is_ours_of_old)
         match finding.found:
             case Found.OURS:

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "deleted": frozenset({"sending"}),
 }
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE transitions (old TEXT NOT NULL, new TEXT NOT NULL, PRIMARY KEY (old, new)) WITHOUT ROWID;
@@ -64,7 +63,7 @@ CREATE INDEX inputs_by_result ON inputs (result_path);
 CREATE TABLE leads (
     lead INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, service TEXT NOT NULL, campaign INTEGER NOT NULL, state TEXT NOT NULL,
     run_id TEXT NOT NULL, attempts INTEGER NOT NULL, payload_hash BLOB NOT NULL, number TEXT, payload BLOB,
-    intended_at REAL NOT NULL, lead_id TEXT
+    intended_at REAL, lead_id TEXT
 );
 CREATE INDEX leads_open ON leads (service, state) WHERE state IN ('sending', 'doubtful', 'unknown', 'deleting');
 CREATE INDEX leads_by_run ON leads (run_id);
@@ -355,7 +354,7 @@ class Ledger:
         """Count by state the leads that a run was the last to have to do with."""
         return dict(self._db.execute("SELECT state, count(*) FROM leads WHERE run_id = ? GROUP BY state", (run_id,)))
 
-    def created_by(self, run_id: str) -> Iterator[tuple[bytes, str, int, str, float]]:
+    def created_by(self, run_id: str) -> Iterator[tuple[bytes, str, int, str, float | None]]:
         """Yield identity, state, campaign, lead ID and first intent of what a run created and nobody took back yet."""
         query = (
             "SELECT identity, state, campaign, lead_id, intended_at FROM leads"
@@ -376,7 +375,7 @@ class Ledger:
 
     def doubts_of(self, run_id: str) -> list[Doubt]:
         """Return what is to be settled of one run's leads, oldest first."""
-        return sorted(self._doubts("run_id = ?", (run_id,)).values(), key=lambda doubt: doubt.intended_at)
+        return sorted(self._doubts("run_id = ?", (run_id,)).values(), key=lambda doubt: doubt.intended_at or 0.0)
 
     def _doubts(self, where: str, values: Sequence[object]) -> dict[bytes, Doubt]:
         rows = self._db.execute(
@@ -544,16 +543,26 @@ class Ledger:
     # What happens for every lead: many in one commit.
 
     async def intend(
-        self, identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, is_new: bool = False
+        self,
+        identity: bytes,
+        lead: Lead,
+        payload: bytes,
+        *,
+        hashes: Hashes,
+        run_id: str,
+        at: float | None,
+        is_new: bool = False,
     ) -> None:
         """Make it durable that this lead is about to be sent. Raises `Stopped` where it can't be; then don't send.
 
-        Of a lead in doubt the time of its first attempt stays: what that may have created is no older. `is_new` spares
-        looking for an earlier attempt of it, where the ledger is known to have none.
+        `at` is now by the server's clock (epoch seconds), None where that is unknown. Of a lead in doubt or unknown the
+        time of its first attempt stays: what that may have created is no older. `is_new` spares looking for an earlier attempt of
+        it, where the ledger is known to have none.
         """
         if self._writes.failure is not None:
             raise self._unwritable(self._writes.failure)
-        await self._writes.wait(_intent(identity, lead, payload, hashes=hashes, run_id=run_id, is_new=is_new))
+        intent = _intent(identity, lead, payload, hashes=hashes, run_id=run_id, at=at, is_new=is_new)
+        await self._writes.wait(intent)
 
     def finish(self, identity: bytes, outcome: Outcome) -> None:
         """Hand a lead's outcome over; its number and payload are erased with it unless it stays open.
@@ -608,7 +617,7 @@ _INTENT = (
     " VALUES (?, ?, ?, 'sending', ?, 1, ?, ?, ?, ?)"
     " ON CONFLICT (identity) DO UPDATE SET state = 'sending', run_id = excluded.run_id, attempts = attempts + 1,"
     " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
-    " intended_at = CASE leads.state WHEN 'doubtful' THEN leads.intended_at ELSE excluded.intended_at END"
+    " intended_at = CASE WHEN leads.state IN ('doubtful', 'unknown') THEN leads.intended_at ELSE excluded.intended_at END"
 )
 # An intent taken back. What no run has an outcome of was new, and goes without a trace.
 _MEANT = "identity = ? AND run_id = ? AND state = 'sending'"
@@ -630,9 +639,11 @@ _OUTCOME = f"INSERT OR REPLACE INTO outcomes VALUES ({_LEAD}, ?, ?, ?, ?, ?, ?, 
 _CONTACT_ID = f"UPDATE members SET contact_id = ? WHERE lead = {_LEAD} AND position = ?"  # noqa: S608
 
 
-def _intent(identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, is_new: bool) -> Write:
+def _intent(
+    identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, at: float | None, is_new: bool
+) -> Write:
     people = (lead.primary, *lead.contacts)
-    told = (lead.campaign_id, run_id, hashes.payload(payload), lead.primary.phone, payload, time.time())
+    told = (lead.campaign_id, run_id, hashes.payload(payload), lead.primary.phone, payload, at)
     statements: list[tuple[str, Sequence[Any]]] = [(_INTENT, (identity, hashes.service, *told))]
     if not is_new:
         statements.append((_FORGET_MEMBERS, (identity,)))

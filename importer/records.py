@@ -248,13 +248,13 @@ class Outcome:
 class Doubt:
     """An attempt of which nobody knows what became: what was sent, and since when it may be there.
 
-    `payload` is the body as it was posted, `intended_at` the time of the first attempt in question (epoch seconds, by
-    this machine's clock), `attempts` those made so far.
+    `payload` is the body as it was posted, `intended_at` the time of the first attempt in question or a little before
+    it (epoch seconds by the server's clock; None: no answer had told it), `attempts` those made so far.
     """
 
     identity: bytes
     run_id: str
     phone: str
     payload: bytes
-    intended_at: float
+    intended_at: float | None
     attempts: int

@@ -66,7 +66,9 @@ class Options:
     wrap_list: bool = False
     """Whether the answer to a create stands in a list."""
     created_at: Literal["iso", "bare"] = "iso"
-    """`2025-06-30T11:53:20.000000Z` or `2025-06-30 11:53:20`; both UTC."""
+    """`2025-06-30T11:53:20.000000Z` or `2025-06-30 11:53:20`."""
+    created_at_ahead: float = 0.0
+    """Seconds by which it is ahead of UTC: a local time, or a clock that is wrong."""
     drop_variable: str | None = None
     """A variable that the server loses without a word."""
     cut_variable: tuple[str, int] | None = None
@@ -275,7 +277,7 @@ class App:
 
     def _time(self, epoch: float) -> str:
         shape = "%Y-%m-%dT%H:%M:%S.000000Z" if self.options.created_at == "iso" else "%Y-%m-%d %H:%M:%S"
-        return time.strftime(shape, time.gmtime(epoch))
+        return time.strftime(shape, time.gmtime(epoch + self.options.created_at_ahead))
 
     # Beside the API.
 

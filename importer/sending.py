@@ -203,7 +203,7 @@ class _Session:
                 campaigns = await service.campaigns()
             address = with_instance(base, service.instance)
             facts = ledger.facts(base)
-            service.clock.zone = facts.get("zone")
+            service.clock.remembered = facts.get("created_ahead")
             ledger.remember(base, instance=service.instance)
             hashes = ledger.hashes(address)
             self._note_run(ledger, address)
@@ -229,7 +229,7 @@ class _Session:
             gate = Gate(pacer, stop, self.screen.say)
             service.on_limits = gate.hear
             await self._deliver(service, ledger, hashes, gate, stop, made)
-            self._remember(ledger, base, service, pacer)
+            self._remember(ledger, base, pacer)
             return self._sent(made, ledger, stop)
 
     def _note_run(self, ledger: Ledger, address: str) -> None:
@@ -253,12 +253,14 @@ class _Session:
         for position, work in enumerate(self.works):
             ledger.note_input(self.run_id, position, work.table.path, work.table.sha256)
 
-    def _remember(self, ledger: Ledger, base: str, service: Service, pacer: Pacer) -> None:
-        """Keep what the next run can begin with: the pace found, and the zone of the server's bare times."""
+    def _remember(self, ledger: Ledger, base: str, pacer: Pacer) -> None:
+        """Keep what the next run can begin with: the pace found."""
         found = pacer.learned(time.monotonic())
-        pace = {"per_second": found.per_second, "window": found.window, "limit": found.limit} if found else None
+        if found is None:
+            return
         with suppress(LeadImporterError):  # the leads are sent and told of; the next run can find this out again
-            ledger.remember(base, zone=service.clock.zone, **({"pace": pace} if pace else {}))
+            pace = {"per_second": found.per_second, "window": found.window, "limit": found.limit}
+            ledger.remember(base, pace=pace)
 
     def _plan(self, ledger: Ledger, hashes: Hashes) -> Plan:
         began = time.monotonic()

@@ -51,7 +51,7 @@ class Finding:
     why: str = ""
 
 
-def whose(lead: Created, sent: Lead, intended_at: float, clock: ServerClock, *, is_known: bool) -> Found:
+def whose(lead: Created, sent: Lead, intended_at: float | None, clock: ServerClock, *, is_known: bool) -> Found:
     """Tell whose a lead under our number is. `is_known`: the ledger holds its ID, so it is another one of ours.
 
     Where its age can't be told (no `Date`, a bare time of an unknown zone), its ID and what it holds decide.
@@ -246,6 +246,12 @@ def guarantee(*, allow_duplicate: bool, offers_lookup: bool | None) -> str:
     return "no lead twice: the server has no look-up; its own duplicate check stands guard when what is in doubt is sent again"
 
 
-def is_old(doubt: Doubt, *, timeout: float, window: float) -> bool:
-    """Tell whether an attempt is so long ago that what it created must show by now; times in seconds."""
-    return time.time() - doubt.intended_at > timeout + window
+def is_old(doubt: Doubt, clock: ServerClock, *, timeout: float, window: float) -> bool:
+    """Tell whether an attempt is so long ago that what it created must show by now; times in seconds.
+
+    Both times are the server's, which are known to a second and the duration of an exchange.
+    """
+    now = clock.at(time.monotonic())
+    if now is None or doubt.intended_at is None:
+        return False
+    return now - doubt.intended_at > timeout + window + timeout + 1.0

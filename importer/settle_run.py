@@ -93,7 +93,8 @@ class _Settling:
     async def _outcome(self, doubt: Doubt, lead: Lead) -> Outcome:
         """Look one lead up, and write down what is proven; what is not stays open."""
         delivery = self._connection.terms.delivery
-        old = is_old(doubt, timeout=delivery.timeout, window=delivery.settle_window)
+        clock = self._connection.service.clock
+        old = is_old(doubt, clock, timeout=delivery.timeout, window=delivery.settle_window)
         finding = await self._settler.settle(doubt, lead, is_old=old)
         outcome = await self._meaning(doubt, lead, finding)
         if outcome.status is not Status.UNKNOWN:

@@ -5,7 +5,7 @@ was, and no lead is taken for deleted that is not.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,13 +34,16 @@ Report = Callable[[str, str | None], None]
 
 @dataclass(frozen=True, slots=True)
 class _Ours:
-    """A lead of the run as the ledger holds it; `intended_at` is when it was first about to be sent (epoch seconds)."""
+    """A lead of the run as the ledger holds it.
+
+    `intended_at` is when it was first about to be sent: epoch seconds by the server's clock, None: unknown.
+    """
 
     identity: bytes
     state: str
     campaign_id: int
     lead_id: str
-    intended_at: float
+    intended_at: float | None
 
 
 def undo(
@@ -82,8 +85,7 @@ async def _listed(
     connection: Connection, campaign_id: int, wanted: Mapping[str, _Ours]
 ) -> dict[str, tuple[Created, float]]:
     """Return those wanted of a campaign's leads, by ID, each with when it was seen."""
-    first = datetime.fromtimestamp(min(lead.intended_at for lead in wanted.values()), UTC)
-    since = (first - timedelta(days=1)).date().isoformat()  # the server's dates may be those of another zone
+    since = _day_before(lead.intended_at for lead in wanted.values())
     failure: LookupFailed | None = None
     for attempt in range(_TRIES):
         try:
@@ -94,11 +96,19 @@ async def _listed(
     raise Stopped(f"the leads can't be listed: {failure}. Run undo again to go on.")
 
 
+def _day_before(intents: Iterable[float | None]) -> str | None:
+    """Return a day from which the leads can be listed, since the server's dates may be those of another zone."""
+    times = [0.0 if time is None else time for time in intents]
+    first = datetime.fromtimestamp(min(times), UTC)
+    return (first - timedelta(days=1)).date().isoformat() if all(times) else None
+
+
 async def _read_pages(
-    connection: Connection, campaign_id: int, since: str, wanted: Mapping[str, _Ours]
+    connection: Connection, campaign_id: int, since: str | None, wanted: Mapping[str, _Ours]
 ) -> dict[str, tuple[Created, float]]:
     found: dict[str, tuple[Created, float]] = {}
-    async with aclosing(connection.service.pages(campaign_id, date_from=since)) as pages:
+    filters = {} if since is None else {"date_from": since}
+    async with aclosing(connection.service.pages(campaign_id, **filters)) as pages:
         await connection.gate.wait()
         async for leads in pages:
             if leads is None:

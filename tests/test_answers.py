@@ -97,6 +97,11 @@ def test_a_2xx_with_a_lead_clearly_older_than_the_answer_is_a_duplicate(created_
     assert undated.meaning is Meaning.CREATED
 
 
+def test_a_local_time_that_the_server_calls_utc_makes_no_new_lead_an_old_one() -> None:
+    verdict = told(200, {"data": {**SERVED, "created_at": "2026-11-23T23:43:58Z"}})
+    assert verdict.meaning is Meaning.CREATED
+
+
 @pytest.mark.parametrize("body", [{"success": False, "message": "no"}, {"error": "no"}, {"error": {"message": "no"}}])
 def test_a_2xx_that_says_it_failed_is_a_refusal(body: Any) -> None:
     verdict = told(200, body)

@@ -19,8 +19,10 @@ import chaos
 import pytest
 from chaos import Mode, Wanted, judge, make_leads
 from conftest import Desk, memory
-from killed_at import POINTS
+from killed_at import CLOCK_AHEAD, POINTS
 
+from importer.api import normalise_address
+from importer.ledger import Ledger
 from importer.sandbox import Sandbox
 
 resource = pytest.importorskip("resource")  # there is none on Windows, nor SIGKILL
@@ -128,11 +130,13 @@ def prepared(desk: Desk, mode: Mode, leads: int = 6) -> list[Wanted]:
 RUN = ("run", "leads.csv", "-c", "chaos.yaml", "--yes", "--no-progress")
 
 
-def die_at(desk: Desk, point: str, number: int) -> None:
+def die_at(desk: Desk, point: str, number: int, **environment: str) -> None:
     command = desk.command(*RUN)
     place = command.index("importer")
     words = [command[0], str(Path(__file__).with_name("killed_at.py")), point, str(number), *command[place + 1 :]]
-    died = subprocess.run(words, cwd=desk.folder, env=desk.environment(), stdin=subprocess.DEVNULL, timeout=60)
+    died = subprocess.run(
+        words, cwd=desk.folder, env=desk.environment(**environment), stdin=subprocess.DEVNULL, timeout=60
+    )
     assert died.returncode == -signal.SIGKILL
 
 
@@ -176,6 +180,43 @@ def test_a_death_before_the_answer_to_the_very_first_lead_is_made_good(
     desk = Desk(tmp_path, box.url)
     wanted = prepared(desk, MODES["allowed-lookup"])
     die_at(desk, "between send and answer", 1)
+    all_is_well(desk, box, wanted)
+
+
+# Clocks.
+
+
+@pytest.mark.parametrize("ahead", ["3600", "-3600"])
+def test_a_clock_that_was_wrong_when_a_lead_was_sent_makes_nobody_be_called_twice(
+    ahead: str, tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={3: "hang"})
+    desk = Desk(tmp_path, box.url)
+    wanted = prepared(desk, MODES["allowed-lookup"])
+    die_at(desk, "between send and answer", 3, **{CLOCK_AHEAD: ahead})
+    all_is_well(desk, box, wanted)
+
+
+@pytest.mark.parametrize(("shape", "ahead"), [("iso", -10800.0), ("iso", -5.0), ("bare", -10800.0), ("bare", 19800.0)])
+def test_leads_that_are_dated_by_another_clock_are_found_and_nobody_is_called_twice(
+    shape: str, ahead: float, tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={3: "hang"}, created_at=shape, created_at_ahead=ahead)
+    desk = Desk(tmp_path, box.url)
+    wanted = prepared(desk, MODES["allowed-lookup"])
+    die_at(desk, "between send and answer", 3)
+    all_is_well(desk, box, wanted)
+
+
+def test_bare_times_of_another_season_make_nobody_be_called_twice(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={3: "hang"}, created_at="bare")
+    desk = Desk(tmp_path, box.url)
+    wanted = prepared(desk, MODES["allowed-lookup"])
+    with Ledger(tmp_path / ".state" / "lead-importer" / "ledger.sqlite3") as ledger:
+        ledger.remember(normalise_address(box.url), created_ahead=3600.0)  # as a run in summer left it
+    die_at(desk, "between send and answer", 3)
     all_is_well(desk, box, wanted)
 
 

@@ -78,7 +78,7 @@ class Office:
         )
 
         async def write() -> None:
-            await self.ledger.intend(identity, lead, b"{}", hashes=self.hashes, run_id=f"r{self.runs}")
+            await self.ledger.intend(identity, lead, b"{}", hashes=self.hashes, run_id=f"r{self.runs}", at=None)
             if end == "unknown":  # given up, after it was looked up in vain
                 self.ledger.finish(identity, replace(outcome, in_doubt=True))
             self.ledger.finish(identity, outcome)

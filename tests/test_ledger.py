@@ -31,9 +31,11 @@ def work(ledger: Ledger, steps: Callable[[Ledger, Hashes], Awaitable[None]]) -> 
     asyncio.run(steps(ledger, ledger.hashes("here")))  # type: ignore[arg-type]
 
 
-async def send(ledger: Ledger, hashes: Hashes, lead: Lead, outcome: Outcome | None, *, run_id: str = "r1") -> bytes:
+async def send(
+    ledger: Ledger, hashes: Hashes, lead: Lead, outcome: Outcome | None, *, run_id: str = "r1", at: float = 1.0
+) -> bytes:
     identity = hashes.identity(lead)
-    await ledger.intend(identity, lead, b"{}", hashes=hashes, run_id=run_id)
+    await ledger.intend(identity, lead, b"{}", hashes=hashes, run_id=run_id, at=at)
     if outcome is not None:
         ledger.finish(identity, replace(outcome, run_id=run_id))
         await ledger.flush()
@@ -71,10 +73,15 @@ def test_what_is_in_doubt_keeps_what_was_sent_and_since_when(tmp_path: Path, in_
         identity = await send(ledger, hashes, LEAD, replace(UNKNOWN, in_doubt=True))
         first = ledger.doubts([identity])[identity]
         assert (first.phone, first.payload, first.run_id) == (LEAD.primary.phone, b"{}", "r1")
-        await send(ledger, hashes, LEAD, replace(UNKNOWN, in_doubt=True), run_id="r2")
+        await send(ledger, hashes, LEAD, replace(UNKNOWN, in_doubt=True), run_id="r2", at=2.0)
         ledger.finish(identity, replace(UNKNOWN, in_doubt=in_doubt, run_id="r2"))
         await ledger.flush()
-        assert ledger.doubts([identity])[identity].intended_at == first.intended_at
+        assert ledger.doubts([identity])[identity].intended_at == first.intended_at == 1.0
+        if not in_doubt:  # sent again as it was asked for: either attempt may have created it
+            await send(ledger, hashes, LEAD, None, run_id="r2", at=3.0)
+            ledger.finish(identity, replace(UNKNOWN, run_id="r2", in_doubt=True))
+            await ledger.flush()
+            assert ledger.doubts([identity])[identity].intended_at == 1.0
         assert [doubt.identity for doubt in ledger.doubts_of("r2")] == [identity]
 
     with Ledger(tmp_path / "l.sqlite3") as ledger:
@@ -161,9 +168,9 @@ def test_each_run_keeps_its_outcome_and_created_leads_stay_created(
 def test_an_outcome_handed_over_is_on_disk_before_the_next_intent(tmp_path: Path) -> None:
     async def steps(ledger: Ledger, hashes: Hashes) -> None:
         first, second = numbered(100), numbered(101)
-        await ledger.intend(hashes.identity(first), first, b"{}", hashes=hashes, run_id="r1")
+        await ledger.intend(hashes.identity(first), first, b"{}", hashes=hashes, run_id="r1", at=None)
         ledger.finish(hashes.identity(first), CREATED)
-        await ledger.intend(hashes.identity(second), second, b"{}", hashes=hashes, run_id="r1")
+        await ledger.intend(hashes.identity(second), second, b"{}", hashes=hashes, run_id="r1", at=None)
         seen = sqlite3.connect(tmp_path / "l.sqlite3").execute("SELECT state FROM leads ORDER BY state").fetchall()
         assert seen == [("created",), ("sending",)]
 

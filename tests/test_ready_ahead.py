@@ -49,7 +49,7 @@ def everything(path: Path) -> list[list[tuple[object, ...]]]:
 async def meant(ledger: Ledger, hashes: Hashes, lead: Lead, *, in_doubt: bool = False, run_id: str = "r2") -> None:
     """Mean to send a lead, and take that back."""
     identity = hashes.identity(lead)
-    await ledger.intend(identity, lead, b"{}", hashes=hashes, run_id=run_id)
+    await ledger.intend(identity, lead, b"{}", hashes=hashes, run_id=run_id, at=None)
     ledger.withdraw(identity, run_id=run_id, in_doubt=in_doubt)
     await ledger.flush()
 
@@ -110,7 +110,7 @@ def test_what_was_deleted_and_not_sent_after_all_may_still_be_sent(tmp_path: Pat
 def test_an_intent_nobody_waits_for_any_more_can_be_taken_back_too(tmp_path: Path) -> None:
     async def steps(ledger: Ledger, hashes: Hashes) -> None:
         identity = hashes.identity(LEAD)
-        intending = asyncio.create_task(ledger.intend(identity, LEAD, b"{}", hashes=hashes, run_id="r1"))
+        intending = asyncio.create_task(ledger.intend(identity, LEAD, b"{}", hashes=hashes, run_id="r1", at=None))
         await asyncio.sleep(0)
         intending.cancel()
         ledger.withdraw(identity, run_id="r1", in_doubt=False)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from importer.clock import ServerClock
-from importer.records import Created, Lead, Person
+from importer.records import Created, Doubt, Lead, Person
 from importer.sandbox import Sandbox
-from importer.settle import Found, as_texts, holds_what_was_sent, pauses, whose
+from importer.settle import Found, as_texts, holds_what_was_sent, is_old, pauses, whose
 
 CONFIG = """\
 campaign_id: 7
@@ -162,12 +162,12 @@ def shown(**more: Any) -> Created:
     return Created(**(told | more))
 
 
-def clock_at(now: datetime, *, ahead: float = 0.0, zone: int | None = None) -> ServerClock:
-    clock = ServerClock(zone)
-    for tenth in range(10):  # ten answers within a second tell the clock to a tenth
-        moment = now.timestamp() + tenth / 10
-        date = datetime.fromtimestamp(int(moment + ahead), UTC)
-        clock.hear(date, moment - 0.001, moment)
+def clock_at(now: datetime, *, remembered: float | None = None) -> ServerClock:
+    """Return a clock of a server where it is `now` when ours has counted to 0."""
+    clock = ServerClock(remembered)
+    for tenth in range(-10, 0):  # ten answers within a second tell the clock to a tenth
+        date = datetime.fromtimestamp(int(now.timestamp() + tenth / 10), UTC)
+        clock.hear(date, tenth / 10 - 0.001, tenth / 10)
     return clock
 
 
@@ -189,16 +189,66 @@ def test_a_lead_is_ours_by_its_age_and_by_what_it_holds(lead: Created, expected:
     assert whose(lead, SENT, NOON.timestamp() + 0.4, clock_at(NOON), is_known=True) is Found.OTHERS
 
 
-@pytest.mark.parametrize("ahead", [-7200.0, -3.0, 0.0, 3.0, 7200.0])
-@pytest.mark.parametrize("zone", [-10800, 0, 19800])
-def test_age_is_by_the_servers_clock_and_zone(ahead: float, zone: int) -> None:
-    clock = clock_at(NOON, ahead=ahead)
-    mine = NOON + timedelta(seconds=ahead)
-    bare = (mine + timedelta(seconds=zone)).replace(tzinfo=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 600), st.floats(0, 5), st.sampled_from([0.0, 0.0, -40.0])), min_size=1, max_size=200
+    )
+)
+def test_the_servers_time_is_never_told_later_than_it_is(answers: list[tuple[float, float, float]]) -> None:
+    """`Date` is cut to the second, answers take a while, and one of several servers may be slow."""
+    clock = ServerClock()
+    assert clock.at(0.0) is None
+    slowest = 0.0
+    for moment, took, behind in sorted(answers):
+        slowest = min(slowest, behind)
+        there = NOON + timedelta(seconds=moment + took / 2 + behind)
+        clock.hear(there.replace(microsecond=0), moment, moment + took)
+        told = clock.at(moment + took)
+        assert told is not None
+        # To a second and the duration of an exchange; where they disagree, to how far apart they are.
+        assert -47 < told - (NOON.timestamp() + moment + took) < 1e-3
+        if len({behind for _, _, behind in answers}) == 1:
+            assert told <= NOON.timestamp() + moment + took + behind + 1e-3
+
+
+@pytest.mark.parametrize("off", [-10800.0, -3.0, 0.0, 3.0, 19800.0])
+def test_age_is_by_how_the_server_dates_leads_of_ours(off: float) -> None:
+    clock = clock_at(NOON)
+    assert clock.at(0.0) == pytest.approx(NOON.timestamp(), abs=0.11)
+    bare = (NOON + timedelta(seconds=off)).replace(tzinfo=None)
     assert clock.was_before(bare, NOON.timestamp()) is None
-    clock.hear_created(bare, mine)
+    clock.hear_created(bare, NOON)
     assert clock.was_before(bare, NOON.timestamp()) is False
-    assert clock.was_before(bare - timedelta(seconds=1), NOON.timestamp() + 0.05) is True
+    assert clock.was_before(bare - timedelta(seconds=3600), NOON.timestamp()) is False  # another season
+    assert clock.was_before(bare - timedelta(seconds=3601), NOON.timestamp()) is True
+    named = bare.replace(tzinfo=UTC) - timedelta(seconds=max(off, 0.0))  # what is dated too late is just not older
+    assert clock.was_before(named, NOON.timestamp()) is False
+    assert clock.was_before(named - timedelta(seconds=4), NOON.timestamp()) is True
+    assert clock.was_before(named - timedelta(seconds=4), None) is None  # meant when no answer had told the time
+
+
+def test_what_an_earlier_run_learnt_of_dates_holds_until_this_one_learns_it() -> None:
+    clock = clock_at(NOON, remembered=-7200.0)
+    assert clock.was_before(NOON.replace(tzinfo=None), NOON.timestamp() + 7200 + 3601) is True
+    assert clock.was_before(NOON.replace(tzinfo=None), NOON.timestamp() + 7200 + 3599) is False
+    assert not clock.hear_created(NOON - timedelta(days=9), NOON)  # no time of a lead that was just created
+    assert clock.created_ahead == -7200.0
+    assert clock.hear_created(NOON.replace(tzinfo=None), NOON)
+    assert clock.hear_created(NOON - timedelta(seconds=2), NOON)
+    assert not clock.hear_created(NOON - timedelta(seconds=1), NOON)
+    assert clock.created_ahead == -2.0
+
+
+@pytest.mark.parametrize(
+    ("ago", "expected"), [(30 + 15 + 30 + 2, True), (30 + 15, False), (-3600, False), (None, False)]
+)
+def test_an_attempt_is_old_by_the_servers_clock_alone(
+    monkeypatch: pytest.MonkeyPatch, ago: float | None, expected: bool
+) -> None:
+    monkeypatch.setattr("importer.settle.time.monotonic", lambda: 0.0)
+    doubt = Doubt(b"", "r1", "", b"", None if ago is None else NOON.timestamp() - ago, 1)
+    assert is_old(doubt, clock_at(NOON), timeout=30, window=15) is expected
+    assert not is_old(doubt, ServerClock(), timeout=30, window=15)
 
 
 @given(st.floats(0, 3600, allow_nan=False))
