@@ -27,8 +27,8 @@ from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows
 from importer.plan import Work
 from importer.read import expand, read
-from importer.receipt import Facts, move_along, receipt_path, sha256_of, write_receipt
-from importer.records import RESULT_COLUMNS, Outcome, Source, Status, Table
+from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
+from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status, Table
 from importer.replay import replay
 from importer.sending import Sent, rehearse, send
 from importer.suppress import suppression_list
@@ -140,7 +140,7 @@ def run(request: Request, screen: Screen) -> ExitStatus:
     tables, seconds = _read(request, screen)
     inputs = _understand(request, screen, tables, seconds)
     if request.command == "check":
-        sent = rehearse(request, inputs.config, inputs.works, run_id)
+        sent = rehearse(request, inputs.config, inputs.works, run_id, screen)
     else:
         sent = send(request, inputs.config, inputs.works, run_id, screen)
     with (
@@ -299,6 +299,7 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
             )
             screen.say(f"{table.path.name}: {rows} of its own.")
     targets = _targets(request, config, tables)
+    works = [replace(work, replaces=one) for work, one in zip(works, _replaced(request, targets), strict=True)]
     config_sha256 = None if request.config is None else sha256_of(request.config)
     return _Inputs(config, works, targets, seconds, config_sha256)
 
@@ -405,6 +406,15 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
     if problems:
         raise Refused(*problems)
     return targets
+
+
+def _replaced(request: Request, targets: Sequence[Path]) -> list[PastResult | None]:
+    """Return the results of earlier runs where `run` writes; the rows of `retry` say themselves what is done."""
+    if request.command == "retry" or request.results:
+        return [None for _ in targets]
+    if request.command == "check":
+        targets = [target.with_name(target.name.replace(".check.", ".results.")) for target in targets]
+    return [past_result(target) for target in targets]
 
 
 # Results.

@@ -18,7 +18,7 @@ from importer.hashes import Hashes
 from importer.ledger import Known, Ledger, Member
 from importer.mapping import Mapped
 from importer.outcomes import Outcomes, Place
-from importer.records import Lead, Outcome, Status, Table
+from importer.records import Lead, Outcome, PastResult, Status, Table
 
 #: States that mean: somebody with this number is, or may be, in the calling queue already.
 _MAY_BE_CALLED = ("created", "deleting", "unknown", "doubtful", "sending")
@@ -40,6 +40,8 @@ class Work:
     grouped: Grouped
     previous: pl.DataFrame | None = None
     """The result columns of the file that came back (String, one line per row), None for a fresh input."""
+    replaces: PastResult | None = None
+    """The result of an earlier run that stands where this one's will be."""
 
     @property
     def source(self) -> str:
@@ -305,9 +307,17 @@ class _Judge:
             row["import_run_id"] or self._run_id,
             datetime.now(UTC),
             lead_id=row["import_lead_id"],
-            contact_ids=(None,) * len(lead.contacts),
+            contact_ids=self._contact_ids(lead),
             absent=absent,
         )
+
+    def _contact_ids(self, lead: Lead) -> tuple[str | None, ...]:
+        """Return the contacts' IDs as the cells say; those of one row stand joined, in order."""
+        previous = self._work.previous
+        assert previous is not None
+        rows = {contact.index for contact in lead.contacts}
+        left = {row: iter((previous.item(row, "import_contact_id") or "").split(";")) for row in rows}
+        return tuple(next(left[contact.index], "") or None for contact in lead.contacts)
 
     def _known(self, leads: list[Lead]) -> dict[bytes, list[Known]]:
         if self._ledger is None or self._hashes is None:

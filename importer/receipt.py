@@ -5,7 +5,7 @@ It stands beside the result as `<its name without suffix>.receipt.json`. It hold
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ import polars as pl
 from importer.errors import Refused
 from importer.ledger import SANDBOX_RUN, Ledger, Run
 from importer.read import read
-from importer.records import Source
+from importer.records import PastResult, Source
 
 _VERSION = 1
 _ENDING = ".receipt.json"
+#: Statuses of rows whose people are called, or may be.
+_MAY_BE_THERE = ("created", "already_imported", "unknown")
 
 
 def receipt_path(result: Path) -> Path:
@@ -96,6 +98,30 @@ def write_receipt(
     finally:
         fresh.unlink(missing_ok=True)
     return path
+
+
+def past_result(path: Path) -> PastResult | None:
+    """Return what the receipt of a result says; None where there is neither, or where nothing was created."""
+    try:
+        told = _read(receipt_path(path)) if path.is_file() else {}
+    except Refused:
+        return None
+    rows = sum(told["counts"].get(status, 0) for status in _MAY_BE_THERE) if told else 0
+    if not rows:
+        return None
+    return PastResult(path, told["run_id"], told["service"], str(told.get("started_at")), rows)
+
+
+def forgotten(results: Iterable[PastResult | None], ledger: Ledger | None, service: str) -> list[str]:
+    """Say of results of runs at this service that the ledger does not know them: their leads would be sent again."""
+    return [
+        f"{one.path}: this is the result of run {one.run_id} (began {one.started_at}; {one.rows} rows created, or perhaps), which "
+        f"{f'ledger {ledger.path}' if ledger else 'no ledger here'} does not know. Use the ledger of that run (--ledger; or put "
+        f"it back from your backup), or send only what its rows show as not done: lead-importer retry {one.path}. If the "
+        "list holds other leads now, move that result away."
+        for one in results
+        if one is not None and one.service == service and (ledger is None or ledger.run(one.run_id) is None)
+    ]
 
 
 def move_along(old: Path, new: Path) -> None:

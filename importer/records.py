@@ -245,6 +245,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class PastResult:
+    """A result that stands where a new one will be written, as its receipt tells it."""
+
+    path: Path
+    run_id: str
+    service: str
+    started_at: str
+    rows: int
+    """That are created, or may be."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """An attempt of which nobody knows what became: what was sent, and since when it may be there.
 

@@ -37,7 +37,7 @@ from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
 from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, plan, planned, with_column
-from importer.receipt import sha256_of
+from importer.receipt import forgotten, sha256_of
 from importer.records import Created, Outcome, Status
 from importer.settle import guarantee
 
@@ -84,14 +84,17 @@ class Sent:
         return self.ledger.run(run_id)
 
 
-def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str) -> Sent:
+def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen") -> Sent:
     """Decide what would be sent, with what the ledger knows, and leave no trace."""
     where = ledger_path(request.ledger, config.ledger)
     address = base_address(request.base_url, config.api)
     ledger, hashes = None, None
     if not request.sandbox and where.exists():
         ledger = Ledger(where, create=False)
-        hashes = ledger.hashes(with_instance(address, ledger.facts(address).get("instance")))
+        address = with_instance(address, ledger.facts(address).get("instance"))
+        hashes = ledger.hashes(address)
+    if not request.sandbox:
+        _refuse_forgotten(works, ledger, address, config, screen)
     made = plan(
         works,
         ledger=ledger,
@@ -119,6 +122,17 @@ def send(request: "Request", config: Config, works: Sequence[Work], run_id: str,
         session.note_refusal(error)
         session.held_open.close()
         raise
+
+
+def _refuse_forgotten(
+    works: Sequence[Work], ledger: Ledger | None, address: str, config: Config, screen: "Screen"
+) -> None:
+    """Refuse to send what a run created that this ledger does not know; warn where the server's check stands guard."""
+    told = forgotten([work.replaces for work in works], ledger, address)
+    if told and config.allow_duplicate:
+        raise Refused(*told)
+    for warning in told:
+        screen.say(f"Warning: {warning}")
 
 
 def _limited(run_id: str, limit: int) -> Outcome:
@@ -206,6 +220,7 @@ class _Session:
             service.clock.remembered = facts.get("created_ahead")
             ledger.remember(base, instance=service.instance)
             hashes = ledger.hashes(address)
+            _refuse_forgotten(self.works, ledger, address, self.config, self.screen)
             self._note_run(ledger, address)
             cut = ledger.cut_off(address, self.run_id)
             if cut:

@@ -6,6 +6,7 @@ The judge is the server's memory (see `chaos`): `make chaos` is the long form of
 import contextlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -239,6 +240,53 @@ def test_leads_that_hang_while_others_are_answered_are_sent_again_in_the_same_ru
     wanted = prepared(desk, MODES["guarded-blind"], leads=10)
     all_is_well(desk, box, wanted, "--concurrency", "8")
     assert memory(box)["refused_duplicates"] == 5
+
+
+# A ledger that does not know what was sent.
+
+
+@pytest.mark.parametrize("mode", ["allowed-lookup", "guarded-lookup"])
+@pytest.mark.parametrize("lost", ["an older ledger", "no ledger"])
+def test_what_a_ledger_put_back_from_a_backup_has_forgotten_is_not_sent_again(
+    mode: str, lost: str, tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve()
+    desk = Desk(tmp_path, box.url)
+    wanted = prepared(desk, MODES[mode])
+    state = tmp_path / ".state" / "lead-importer"
+    if lost == "an older ledger":
+        assert desk.run(*RUN, "--limit", "1").status == 0
+        shutil.copytree(state, tmp_path / "backup")
+        (tmp_path / "leads.results.csv").rename(tmp_path / "older.csv")
+    all_is_well(desk, box, wanted)
+    shutil.rmtree(state)
+    if lost == "an older ledger":
+        (tmp_path / "backup").rename(state)
+    posts = memory(box)["posts"]
+    for words in (("check", *RUN[1:4]), RUN)[lost == "no ledger" :]:  # without one, who knows which sandbox it was
+        ended = desk.run(*words)
+        assert "leads.results.csv: this is the result of run 2026" in ended.err
+        assert "lead-importer retry leads.results.csv" in ended.err.replace(str(tmp_path) + "/", "")
+        if MODES[mode].allow_duplicate:
+            assert ended.status == 2, ended.err
+            assert memory(box)["posts"] == posts
+    assert Counter(lead["phone_number"] for lead in memory(box)["leads"]) == Counter(
+        lead.primary.phone for lead in wanted
+    )
+    # The cells of the result say what is done.
+    assert desk.run("retry", "leads.results.csv", "-c", "chaos.yaml", "--yes").status == 0
+    assert len(memory(box)["leads"]) == len(wanted)
+
+
+def test_a_result_of_another_service_or_of_a_known_run_keeps_nobody_from_running_again(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    for box in (serve(), serve()):
+        desk = Desk(tmp_path, box.url)
+        wanted = prepared(desk, MODES["allowed-lookup"])
+        for _ in range(2):
+            all_is_well(desk, box, wanted)
+        shutil.rmtree(tmp_path / ".state")  # what the other service has is not forgotten by this
 
 
 # The disk.
