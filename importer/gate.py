@@ -82,11 +82,11 @@ class Gate:
         return False
 
     async def resume(self, taken_at: float) -> None:
-        """Let a request go that took its place before; where the server has everybody pause, it takes another.
+        """Let a request go that took its place before; where the server had everybody pause since, it takes another.
 
         Else all that were ready would leave at once when the pause is over, and count as sent long before.
         """
-        if self.pacer.paused_until > time.monotonic():
+        if self.pacer.paused_until > taken_at:
             self.pacer.give_back(taken_at)
             await self._take(self._stop.event)
 

@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,6 +90,8 @@ CREATE TRIGGER leads_step BEFORE UPDATE OF state ON leads
 WHEN NOT EXISTS (SELECT 1 FROM transitions WHERE old = OLD.state AND new = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'no such step between states'); END;
 """
+#: What SQLite says then. One run alone makes only steps that are declared.
+_NO_STEP = "no such step between states"
 
 #: The number that a lead goes by, of its identity.
 _LEAD = "(SELECT lead FROM leads WHERE identity = ?)"
@@ -385,21 +387,24 @@ class Ledger:
         )
         return {row[0]: Doubt(*row) for row in rows}
 
-    def cut_off(self, service: str, run_id: str) -> int:
-        """Put the intents that earlier runs left without an outcome in doubt; return how many.
+    def sending(self, service: str) -> set[str]:
+        """Return the runs that have intents without an outcome: they are going on, or were cut off."""
+        query = "SELECT DISTINCT run_id FROM leads WHERE service = ? AND state = 'sending'"
+        return {row[0] for row in self._db.execute(query, (service,))}
 
-        Only for the holder of the address's lock: nobody else may be sending.
-        """
-        cut = "service = ? AND state = 'sending' AND run_id <> ?"
+    def cut_off(self, service: str, run_ids: Collection[str]) -> int:
+        """Put the intents that these runs left without an outcome in doubt; return how many. They must have ended."""
+        marks = ",".join("?" * len(run_ids))
+        cut = f"service = ? AND state = 'sending' AND run_id IN ({marks})"
         with self._changing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO outcomes (lead, run_id, status, finished_at, attempts, code, message)"  # noqa: S608 - a constant
                 " SELECT lead, run_id, 'unknown', ?, attempts, 'interrupted',"
                 " 'the run was cut off while this lead was being sent; the next run looks it up first'"
                 f" FROM leads WHERE {cut}",
-                (_stamp(), service, run_id),
+                (_stamp(), service, *run_ids),
             )
-            return db.execute(f"UPDATE leads SET state = 'doubtful' WHERE {cut}", (service, run_id)).rowcount  # noqa: S608
+            return db.execute(f"UPDATE leads SET state = 'doubtful' WHERE {cut}", (service, *run_ids)).rowcount  # noqa: S608
 
     def requests_since(self, service: str, seconds: float) -> tuple[tuple[float, int], ...]:
         """Return the attempts of the last `seconds`, by the minute: (seconds ago, how many), oldest first."""
@@ -606,6 +611,11 @@ class Ledger:
             db.execute("UPDATE leads SET state = ? WHERE identity = ?", (state, identity))
 
     def _unwritable(self, error: sqlite3.Error) -> LeadImporterError:
+        if _NO_STEP in str(error):
+            return Stopped(
+                f"ledger {self.path}: another run, with another key, is sending the same leads at this moment. Nothing more "
+                "is sent. Run the same command again when that run has ended."
+            )
         return Stopped(
             f"ledger {self.path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
             "Free some space or put the file right, then run the same command again: it goes on from here."

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,9 @@ from platformdirs import user_state_path
 from importer.errors import Busy, ExitStatus, Refused
 
 _APP = "lead-importer"
+
+#: Seconds for which a lock may be held by a command that only looks whether anybody holds it (`process_of`).
+_PROBE = 0.2
 
 #: The signals that stop a run, and how it ends then.
 SIGNALS = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
@@ -97,12 +100,17 @@ def sole_sender(
 
 def _acquire(lock: FileLock, wait: float, say_so: Callable[[], None]) -> None:
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PROBE, poll_interval=_PROBE / 4)
     except Timeout:
         if not wait:
             raise
         say_so()
         lock.acquire(timeout=wait, poll_interval=0.2)
+
+
+def going_on(run_ids: Iterable[str]) -> set[str]:
+    """Return those runs that a process other than this one is carrying out right now."""
+    return {run_id for run_id in run_ids if process_of(run_id) is not None}
 
 
 def process_of(run_id: str) -> int | None:

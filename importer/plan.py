@@ -113,8 +113,12 @@ def plan(
     allow_duplicate: bool,
     include: Collection[str],
     run_id: str,
+    elsewhere: Collection[str] = (),
 ) -> Plan:
-    """Decide about every lead. `ledger` is None where there is none yet (`check`, before the first run)."""
+    """Decide about every lead. `ledger` is None where there is none yet (`check`, before the first run).
+
+    `elsewhere` are other runs that are going on now, with another key: what they are sending is left to them.
+    """
     repeats = Repeats({}, {}, {}) if allow_duplicate else find_repeats([work.grouped for work in works])
     made = Plan([array("I") for _ in works], Outcomes(), set(), repeats)
     for place, reason in repeats.swapped.items():
@@ -131,7 +135,7 @@ def plan(
         if known is None and work.previous is None and not (allow_duplicate and hashes):
             made.to_send[number] = wanted
             continue
-        judge = _Judge(work, known, hashes, include=include, run_id=run_id)
+        judge = _Judge(work, known, hashes, include=include, run_id=run_id, elsewhere=elsewhere)
         leads = work.grouped.build(wanted, allow_duplicate=allow_duplicate, source=work.source)
         for part in _parts(leads, 1000):
             if allow_duplicate and hashes:
@@ -180,13 +184,21 @@ class _Judge:
     """Decides about the leads of one input."""
 
     def __init__(
-        self, work: Work, ledger: Memory | None, hashes: Hashes | None, *, include: Collection[str], run_id: str
+        self,
+        work: Work,
+        ledger: Memory | None,
+        hashes: Hashes | None,
+        *,
+        include: Collection[str],
+        run_id: str,
+        elsewhere: Collection[str] = (),
     ) -> None:
         self._work = work
         self._ledger = ledger
         self._hashes = hashes
         self._include = include
         self._run_id = run_id
+        self._elsewhere = elsewhere
         self._cells = None if work.previous is None else work.previous.get_column("import_status").to_list()
         self._anew: set[int] = set()
         """Leads that no earlier run counted as they are now: what the ledger holds of their like is another row's."""
@@ -335,6 +347,9 @@ class _Judge:
         own = self._own(lead, known)
         if own and own[0].state in ("created", "deleting"):
             return self._already_imported(lead, own[0])
+        if own and own[0].state == "sending" and own[0].run_id in self._elsewhere:
+            message = f"run {own[0].run_id} is sending it right now. Run this again when that has ended."
+            return Outcome(Status.NOT_SENT, self._run_id, None, code="sent_elsewhere", message=message)
         if own and own[0].state in ("unknown", "duplicate") and own[0].state not in self._include:
             return self._again(lead, own[0], Status(own[0].state))
         is_open = own and own[0].state in _IN_DOUBT and "unknown" not in self._include

@@ -33,7 +33,7 @@ from importer.gate import Gate, Stop
 from importer.hashes import Hashes
 from importer.inflight import MOST
 from importer.ledger import Ledger, Run
-from importer.machine import SIGNALS, api_key, ledger_path, sole_sender
+from importer.machine import SIGNALS, api_key, going_on, ledger_path, sole_sender
 from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, plan, planned, with_column
@@ -102,6 +102,7 @@ def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: 
         allow_duplicate=config.allow_duplicate,
         include=request.include,
         run_id=run_id,
+        elsewhere=going_on(ledger.sending(address)) if ledger else (),
     )
     outcomes = made.outcomes.update(made.doubtful)
     if request.limit is not None:
@@ -222,12 +223,10 @@ class _Session:
             hashes = ledger.hashes(address)
             _refuse_forgotten(self.works, ledger, address, self.config, self.screen)
             self._note_run(ledger, address)
-            cut = ledger.cut_off(address, self.run_id)
-            if cut:
-                self.screen.say(
-                    f"{cut} leads were being sent when an earlier run was cut off; they are looked up first."
-                )
+            begun = ledger.sending(address)
+            ledger.cut_off(address, begun - going_on(begun))
             made = self._plan(ledger, hashes)
+            self._tell_of_doubts(made)
             stop = Stop()
             if not made.count():
                 return self._sent(made, ledger, stop)
@@ -286,12 +285,22 @@ class _Session:
             allow_duplicate=self.config.allow_duplicate,
             include=self.request.include,
             run_id=self.run_id,
+            elsewhere=going_on(ledger.sending(hashes.service)),
         )
         self.outcomes = made.outcomes.update(made.doubtful)
         if made.noted:
             ledger.note_occurrences(self.run_id, made.noted)
         self.seconds["asking the ledger"] = time.monotonic() - began
         return made
+
+    def _tell_of_doubts(self, made: Plan) -> None:
+        count = sum(outcome.in_doubt for outcome in made.doubtful.values())
+        if count == 1:
+            self.screen.say("An earlier run left 1 lead of this list without an outcome; it is looked up first.")
+        elif count:
+            self.screen.say(
+                f"An earlier run left {count:,} leads of this list without an outcome; they are looked up first."
+            )
 
     # Before the first lead.
 

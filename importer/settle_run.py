@@ -12,6 +12,7 @@ from importer.connect import Connection, Terms, connect
 from importer.deliver import contact_ids
 from importer.errors import LeadImporterError
 from importer.ledger import Ledger, Run
+from importer.machine import going_on
 from importer.records import Doubt, Lead, Outcome, Status
 from importer.settle import Finding, Found, Settler, is_old
 
@@ -33,7 +34,8 @@ async def _online(
     terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]
 ) -> tuple[Counter[str], LeadImporterError | None]:
     async with connect(terms, ledger, run, say) as connection:
-        ledger.cut_off(run.service, "")
+        begun = ledger.sending(run.service)
+        ledger.cut_off(run.service, begun - going_on(begun))
         doubts = ledger.doubts_of(run.run_id)
         leads = "1 lead is" if len(doubts) == 1 else f"{len(doubts):,} leads are"
         say(f"Run {run.run_id}: {leads} in doubt." + (" Looking up; nothing is sent." if doubts else ""))

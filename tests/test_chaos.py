@@ -453,3 +453,27 @@ def test_a_second_sender_leaves_and_names_the_first_and_a_dead_one_holds_nobody_
         process.kill()
         process.communicate()
     all_is_well(desk, box, wanted)
+
+
+def test_a_sender_with_another_key_leaves_alone_what_the_first_has_in_flight(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    """Both may use one ledger: neither takes the other's leads in flight for those of a dead run."""
+    box = serve(fault_at={1: "hang_before", 2: "hang"})
+    desk = Desk(tmp_path, box.url)
+    rejected = "+12126550066"
+    desk.write("a.csv", f"Phone\n{rejected}\n+12125550100\n")
+    desk.write("b.csv", f"Phone\n+12125550101\n{rejected}\n+12125550100\n")
+    desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\ndelivery: {timeout: 5s, settle_window: 1s}\n")
+    words = ("-c", "c.yaml", "--yes", "--concurrency", "2")
+    first = desk.command("run", "a.csv", *words)
+    with subprocess.Popen(first, cwd=tmp_path, env=desk.environment(), stdin=subprocess.DEVNULL) as process:
+        wait_for_posts(box, 2)
+        second = desk.run("run", "b.csv", *words, OTONISTARK_API_KEY="18|another")
+        assert process.poll() is None
+        assert process.wait(timeout=30) == 1
+    assert second.status == 1, second.err
+    told = [(row["import_status"], row["import_error_code"]) for row in desk.rows("b.results.csv")]
+    assert told == [("created", ""), ("not_sent", "sent_elsewhere"), ("not_sent", "sent_elsewhere")]
+    assert {row["import_status"] for row in desk.rows("a.results.csv")} == {"created", "rejected"}
+    assert Counter(lead["phone_number"] for lead in memory(box)["leads"]) == {"+12125550100": 1, "+12125550101": 1}

@@ -100,9 +100,12 @@ def test_an_intent_that_was_cut_off_is_in_doubt_for_the_next_run(tmp_path: Path)
         work(ledger, cut)
     with Ledger(tmp_path / "l.sqlite3") as ledger:
         identity = ledger.hashes("here").identity(LEAD)
-        assert ledger.cut_off("there", "r2") == 0
-        assert ledger.cut_off("here", "r2") == 1
-        assert ledger.cut_off("here", "r2") == 0
+        assert ledger.sending("here") == {"r1"}
+        assert ledger.sending("there") == set()
+        assert ledger.cut_off("there", ["r1"]) == 0
+        assert ledger.cut_off("here", ["r2"]) == ledger.cut_off("here", []) == 0
+        assert ledger.cut_off("here", ["r2", "r1"]) == 1
+        assert ledger.cut_off("here", ["r1"]) == 0
         assert ledger.doubts([identity])
         (told,) = ledger.outcomes([identity], "r1")[identity]
         assert (told.status, told.code) == (Status.UNKNOWN, "interrupted")

@@ -126,7 +126,7 @@ MAY_IMPORT = {
     },
     "connect": {"api", "config", "config_values", "gate", "hashes", "ledger", "machine", "pace"},
     "past": {"ledger", "machine"},
-    "settle_run": {"api", "connect", "deliver", "ledger", "settle"},
+    "settle_run": {"api", "connect", "deliver", "ledger", "machine", "settle"},
     "undo": {"api", "connect", "hashes", "ledger", "settle"},
     "verify": {"api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
     "options": {"config", "config_values"},
