@@ -119,6 +119,11 @@ class Source(Settings):
         description="What parts the cells of a text file: one sign, or tab. Default: found.",
         examples=[",", ";", "|", "tab"],
     )
+    short_rows: Literal["invalid", "fill"] = Field(
+        default="invalid",
+        description="Rows of a text file with fewer cells than the header: not trusted, or taken for rows whose last "
+        "cells are empty.",
+    )
 
 
 class CampaignColumn(Settings):

@@ -247,7 +247,7 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
 
 def _source(config: Config) -> Source:
     found = config.source
-    return Source(found.sheet, found.header_row, found.hidden, found.encoding, found.delimiter)
+    return Source(found.sheet, found.header_row, found.hidden, found.encoding, found.delimiter, found.short_rows)
 
 
 def _wrong_command(request: Request, table: Table) -> list[str]:

@@ -58,18 +58,22 @@ def read_text(
     """
     text = to_utf8(path, content, source.encoding)
     utf8, delimiter = _delimiter(text.utf8, source)
-    records = _Records(path, utf8, delimiter)
+    records = _Records(path, utf8, delimiter, begins_at=1 + (len(utf8) < len(text.utf8)))
     header = _header(path, records, source.header_row)
     if len(header) > MAX_COLUMNS:
         raise Refused(f"{path}: the header has {len(header):,} cells; right are {MAX_COLUMNS:,} at most, as in Excel.")
     names, notes = unique_names(header)
     records.width = len(header)
     above = records.number
+    width = _Width.of(header, utf8, source)
     body = _quick(utf8, delimiter, names, above) if fast and header else None
     if body is None:
-        body = _careful(records, names, chunk_rows or CHUNK_ROWS)
-    elif b"\xef\xbf\xbd" in utf8:
-        body = _Body(body.cells, _replacements(body.cells, 0))
+        body = _careful(records, names, width, chunk_rows or CHUNK_ROWS)
+    else:
+        height = body.cells.height
+        body.problems.extend(_short_lines(utf8, delimiter, width, above, height, begins_at=records.begins_at))
+        if b"\xef\xbf\xbd" in utf8:
+            body.problems.extend(_replacements(body.cells, 0))
     records.close()
     height = body.cells.height
     places = pl.DataFrame(
@@ -79,7 +83,7 @@ def read_text(
         }
     )
     notes = [*text.notes, *notes] if header else [*text.notes, "the file is empty"]
-    found = sorted(body.problems, key=itemgetter(0))
+    found = sorted(body.problems, key=itemgetter(0, 2))
     problems = pl.DataFrame(found, schema=PROBLEMS, orient="row") if found else no_problems()
     return Table(
         path,
@@ -149,16 +153,19 @@ class _Records:
     A quote that opens and never closes, or closes in the middle of a cell, costs its own line only: that line becomes
     a record of its own, split without regard to quotes, and `broken` (record number → what is wrong) names it.
     `number` counts the records so far. Once `width` is set, a record over several lines that is not as wide counts
-    as broken too: it is how an unclosed quote looks that the next quote in the file happens to close.
+    as broken too: it is how an unclosed quote looks that the next quote in the file happens to close; and `lines` tells
+    of each record of another width on which line of the file it begins. The text's first is line `begins_at`.
     """
 
-    def __init__(self, path: Path, utf8: bytes, delimiter: str) -> None:
+    def __init__(self, path: Path, utf8: bytes, delimiter: str, *, begins_at: int = 1) -> None:
         self._path = path
+        self.begins_at = begins_at
         self._lines = io.TextIOWrapper(io.BytesIO(utf8), encoding="utf-8", errors="replace", newline="")
         self._delimiter = delimiter
         self._again: deque[str] = deque()
         self._taken: list[str] = []
-        self._line = 0
+        self._line = begins_at - 1
+        self.lines: dict[int, int] = {}
         self.number = 0
         self.width = 0
         self.broken: dict[int, str] = {}
@@ -180,6 +187,8 @@ class _Records:
                     if len(taken) > 1 and self.width and not self._fits(record):
                         raise csv.Error("not as wide as the header")
                     self.number += 1
+                    if self.width and len(record) != self.width:
+                        self.lines[self.number] = self._line + 1
                     self._line += len(taken)
                     taken.clear()
                     yield record
@@ -263,6 +272,43 @@ class _Body:
 _Problem = tuple[int, int, str, str | None, str, bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Width:
+    """How many cells a row should have: as many as the header, and at `least` those that it has names for.
+
+    A file that is cut off in the middle of its last number would else call a stranger.
+    """
+
+    header: int
+    least: int
+    fills: bool
+    """Whether shorter rows are taken for ones whose last cells are empty (`source.short_rows`)."""
+    has_last_end: bool
+    """Whether the file's last line has a line end."""
+
+    @classmethod
+    def of(cls, header: list[str], utf8: bytes, source: Source) -> "_Width":
+        named = [place for place, name in enumerate(header, 1) if name.strip()]
+        return cls(len(header), max(named, default=0), source.short_rows == "fill", utf8.endswith((b"\n", b"\r")))
+
+    def too_short(self, index: int, record: Sequence[str], line: int, *, is_last: bool) -> list[_Problem]:
+        """Say what is wrong with a row that lacks cells; nothing of a blank one."""
+        is_cut = is_last and not self.has_last_end
+        if len(record) >= self.least or (self.fills and not is_cut) or not _is_filled(record):
+            return []
+        found = (
+            f"line {line} of the file has {len(record)} cell{'s' if len(record) > 1 else ''}, the header {self.header}"
+        )
+        if is_cut:
+            message = f"{found}: the file seems to be cut off here. Export it again, or write all cells of this row."
+        else:
+            message = (
+                f"{found}: the row seems to be cut off. Export it again, or write all its cells; or, if the export leaves "
+                "empty cells out at the end of rows, set source.short_rows: fill."
+            )
+        return [(index, 0, "row_too_short", None, message, True)]
+
+
 def _quick(utf8: bytes, delimiter: str, names: list[str], above: int) -> _Body | None:
     """Read by polars what needs nothing special; None where it does.
 
@@ -287,17 +333,36 @@ def _quick(utf8: bytes, delimiter: str, names: list[str], above: int) -> _Body |
     return _Body(cells.slice(1), [])
 
 
-def _careful(records: _Records, names: list[str], chunk_rows: int) -> _Body:
+def _short_lines(
+    utf8: bytes, delimiter: str, width: _Width, above: int, height: int, *, begins_at: int
+) -> list[_Problem]:
+    """Find the rows that lack cells, where every line is a record and none is too long."""
+    sign = delimiter.encode()
+    if above == 1 and utf8.count(sign) == (1 + height) * (width.header - 1):
+        return []
+    problems = []
+    lines = islice(io.BytesIO(utf8), above, above + height)
+    for index, line in enumerate(lines):
+        if line.count(sign) < width.least - 1:
+            record = line.decode(errors="replace").split(delimiter)
+            number = begins_at + above + index
+            problems += width.too_short(index, record, number, is_last=index == height - 1)
+    return problems
+
+
+def _careful(records: _Records, names: list[str], width: _Width, chunk_rows: int) -> _Body:
     """Read record by record; blank lines at the end are dropped."""
     schema = dict.fromkeys(names, pl.String)
     above, height, last = records.number, 0, 0
     frames, problems = [pl.DataFrame(schema=schema)], []
+    short: list[tuple[int, list[str]]] = []
     rows = iter(records)
     while chunk := list(islice(rows, chunk_rows)):
         for place, record in enumerate(chunk):
             if len(record) != len(names):
                 chunk[place] = _fitted(record, len(names))
                 problems += _too_long(height + place, record, len(names))
+                short += [(height + place, record)] if record and len(record) < width.least else []
             if record:
                 last = height + place + 1
         columns = zip(*chunk, strict=True)
@@ -306,6 +371,9 @@ def _careful(records: _Records, names: list[str], chunk_rows: int) -> _Body:
         problems += _replacements(frame, height) + _nuls(frame, height)
         frames.append(frame)
         height += len(chunk)
+    for index, record in short:
+        line = records.lines.get(above + 1 + index, 0)
+        problems += width.too_short(index, record, line, is_last=index == last - 1)
     broken = {number - above - 1: why for number, why in records.broken.items() if number > above}
     problems = [problem for problem in problems if problem[0] not in broken]
     problems += [(index, 0, "broken_quote", None, why, True) for index, why in broken.items()]

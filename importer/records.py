@@ -81,6 +81,8 @@ class Source:
     """Python's name of a text file's encoding."""
     delimiter: str | None = None
     """Of a text file, one character."""
+    short_rows: Literal["invalid", "fill"] = "invalid"
+    """What a text file's row with fewer cells than the header is: cut off, or without the empty cells at its end."""
 
 
 #: Number cells that a workbook shows with digits or signs that the number itself has not (zeros in front, a plus,

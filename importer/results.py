@@ -9,9 +9,12 @@ import polars as pl
 from importer.errors import ExitStatus
 from importer.outcomes import Outcomes, Place
 from importer.plan import Plan, Work
-from importer.records import RESULT_COLUMNS, Outcome, Status, Table
+from importer.records import PROBLEMS, RESULT_COLUMNS, Outcome, Status, Table
 
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
+
+#: Codes of rows whose text in the result is only what was left of a damaged line: nothing in it shows that any more.
+_DAMAGED = ("row_too_short", "row_too_long", "broken_quote", "nul_byte", "replacement_character")
 
 #: What is asked of people here, and how many are told at once: the texts made on the way take memory.
 _PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")
@@ -40,8 +43,22 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
         (pl.col(name).str.strip_chars() if name in ours else pl.lit(None, pl.String)).replace("", None).alias(name)
         for name in RESULT_COLUMNS
     )
-    user = replace(table, cells=table.cells.select(pl.nth(keep)), headers=tuple(table.headers[place] for place in keep))
-    return user, previous
+    headers = tuple(table.headers[place] for place in keep)
+    problems = pl.concat([table.problems, _damaged(previous)])
+    return replace(table, cells=table.cells.select(pl.nth(keep)), headers=headers, problems=problems), previous
+
+
+def _damaged(previous: pl.DataFrame) -> pl.DataFrame:
+    """Return the problems of rows that came from a damaged line, until a person makes new ones of them."""
+    code = pl.col("import_error_code")
+    damaged = (pl.col("import_status") == "invalid") & code.is_in(_DAMAGED)
+    message = (
+        "the line that this row was read from was damaged, and what stands here is what was left of it. "
+        "Put the row right and empty its import_status; or mend the list and run that again."
+    )
+    problem = {"slot": 0, "code": code, "column": None, "message": pl.lit(message), "blocking": True}
+    found = previous.with_row_index().filter(damaged).select("index", **problem)
+    return found.select(pl.col(name).cast(kind) for name, kind in PROBLEMS.items())
 
 
 def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Sequence[Work]) -> Outcomes:

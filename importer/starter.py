@@ -327,6 +327,9 @@ class _Page:
         yield f"#   {self._command('check')} -c {shlex.quote(_printable(str(self.target)))}{self._campaign_option()}"
 
     def _source(self) -> Iterator[str]:
+        if self.table.problems.filter(pl.col("code") == "row_too_short")["index"].n_unique() > 1:
+            yield "# Rows with fewer cells than the header are not trusted. If only empty cells are left out at their ends:"
+            yield "# source: {short_rows: fill}"
         if not self.sheets:
             return
         others = f'others with data: {_listed(self.sheets[1:])}; "*" reads all' if len(self.sheets) > 1 else ""

@@ -440,6 +440,16 @@ def test_headers_alone_are_enough_for_a_first_guess(begin: Callable[..., Any]) -
     assert "no rows" in told
 
 
+def test_rows_without_their_last_cells_are_told_with_the_setting_that_takes_them(begin: Callable[..., Any]) -> None:
+    rows = [[phone, "Ada"] for phone in us(4)]
+    _, full, _ = begin([["Phone", "Name"], *rows])
+    config, text, told = begin([["Phone", "Name"], *rows, [us(6)[4]], [us(6)[5]]])
+    assert "short_rows" not in full
+    assert "# source: {short_rows: fill}" in text
+    assert "2 row_too_short" in told
+    assert config.source.short_rows == "invalid"
+
+
 def test_one_column_is_enough(begin: Callable[..., Any]) -> None:
     assert begin([["Phone"], *([phone] for phone in us(3))])[0].phone.columns == ("Phone",)
 

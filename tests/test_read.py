@@ -181,11 +181,24 @@ LINES = st.lists(st.lists(st.text("ab1 \"'ä€\ufffd\0#", max_size=3), max_size
 
 
 @settings(deadline=None, max_examples=500)
-@given(LINES, st.lists(st.sampled_from(["\n", "\r\n", "\n\n", "\r"]), min_size=1, max_size=3), st.sampled_from([1, 7]))
-def test_both_ways_through_a_text_come_to_the_same(lines: list[str], ends: list[str], chunk_rows: int) -> None:
-    content = "a,b,c\n" + "".join(line + ends[place % len(ends)] for place, line in enumerate(lines))
-    slow = text_table(content, fast=False)
-    for other in (text_table(content), text_table(content, fast=False, chunk_rows=chunk_rows)):
+@given(
+    st.sampled_from(["a,b,c\n", "a,b,\n", "sep=,\na,b,c\n", "\na,,c\n"]),
+    LINES,
+    st.lists(st.sampled_from(["\n", "\r\n", "\n\n", "\r"]), min_size=1, max_size=3),
+    st.sampled_from([1, 7]),
+    st.sampled_from(["invalid", "fill"]),
+    st.booleans(),
+)
+def test_both_ways_through_a_text_come_to_the_same(
+    header: str, lines: list[str], ends: list[str], chunk_rows: int, short_rows: str, is_cut: bool
+) -> None:
+    content = header + "".join(line + ends[place % len(ends)] for place, line in enumerate(lines))
+    content = content.rstrip("\r\n") if is_cut else content
+    slow = text_table(content, short_rows=short_rows, fast=False)
+    for other in (
+        text_table(content, short_rows=short_rows),
+        text_table(content, short_rows=short_rows, fast=False, chunk_rows=chunk_rows),
+    ):
         assert other.cells.equals(slow.cells)
         assert other.places.equals(slow.places)
         assert other.problems.equals(slow.problems)
@@ -262,11 +275,39 @@ def test_a_lost_letter_and_a_nul_byte_are_told_of_their_row_and_column() -> None
     assert problems_of(text_table("a,b\n1\0,2\n3,4\n")) == [(0, "nul_byte", "a")]
 
 
-def test_short_rows_are_filled_and_long_ones_told() -> None:
+def test_short_and_long_rows_are_told() -> None:
     found = text_table("a,b\n1\n1,2,,\n1,2,3,x\n\n4,5\n")
     assert rows_of(found) == [("1", None), ("1", "2"), ("1", "2"), (None, None), ("4", "5")]
-    assert problems_of(found) == [(2, "row_too_long", None)]
-    assert "4 cells, the header 2; left over: '3 | x'" in found.problems["message"][0]
+    assert problems_of(found) == [(0, "row_too_short", None), (2, "row_too_long", None)]
+    assert "line 2 of the file has 1 cell, the header 2" in found.problems["message"][0]
+    assert "4 cells, the header 2; left over: '3 | x'" in found.problems["message"][1]
+
+
+@pytest.mark.parametrize("quoted", ["", '"x\ny",1,2,3\n'])
+def test_a_short_row_is_told_by_its_line_in_the_file(quoted: str) -> None:
+    """However many lines a cell before it has, and a `sep=` line above."""
+    found = text_table(f"sep=,\na,b,c,\n{quoted}1,2,3\n\n1,2\n , \n1,\n")
+    told = [message.split(":")[0] for message in found.problems["message"]]
+    more = quoted.count("\n")
+    assert told == [f"line {line + more} of the file has 2 cells, the header 4" for line in (5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("a,b\n1\n2,3\n", []),
+        ("a,b\n1\n2,3", []),
+        ("a,b\n1\n2", [1]),  # the file is cut off
+        ("a,b\n1\n2,", []),
+        ("a,b,\n1,2\n1,2", []),  # the cell that is missing has no name
+        ("a,b\n1,2\n3\r", []),
+        ('a,b\n"1",2\n3', [1]),
+    ],
+)
+def test_short_rows_may_be_filled_but_not_one_that_the_file_ends_in(content: str, rows: list[int]) -> None:
+    found = text_table(content, short_rows="fill")
+    assert problems_of(found) == [(row, "row_too_short", None) for row in rows]
+    assert all("cut off here" in message for message in found.problems["message"])
 
 
 def test_an_unclosed_quote_costs_its_own_line_only() -> None:

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -16,7 +18,9 @@ from importer.config import Config
 from importer.errors import Refused
 from importer.mapping import map_rows
 from importer.read import read
-from importer.records import Source, Table
+from importer.records import RESULT_COLUMNS, Source, Table
+from importer.results import split
+from importer.write import write_result
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +36,43 @@ def written(trait: Trait, files: dict[str, Path]) -> Path:
     return path
 
 
+CONFIG = {"phone": {"column": "Phone", "region": "US"}, "campaign_id": 7}
+
+
 def verdicts(table: Table) -> Iterator[str]:
     """Yield what is called for each row's phone, or the code of its refusal."""
-    config = Config.model_validate({"phone": {"column": "Phone", "region": "US"}, "campaign_id": 7})
+    config = Config.model_validate(CONFIG)
     mapped = map_rows(mend(table, config), config)
     refused = dict(mapped.problems.filter("blocking").sort("index").select("index", "code").rows())
     called = dict(mapped.people.select("index", "phone").rows())
-    return (called.get(index) or refused[index] for index in range(table.cells.height))
+    return (refused.get(index) or called[index] for index in range(table.cells.height))
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_what_was_not_trusted_is_not_called_when_its_result_comes_back_as_it_is(
+    kind: Literal["csv", "xlsx"], files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Nothing in a result's text shows any more how its line, its letters or its numbers were damaged."""
+    refused = 0
+    for trait in TRAITS:
+        if trait.refused or "Phone" not in trait.columns:
+            continue
+        table = read(written(trait, files), Source(**trait.source))
+        told = list(verdicts(table))
+        codes = [None if verdict.startswith("+") else verdict for verdict in told]
+        shown = mend(table, Config.model_validate(CONFIG)).shown
+        ours = pl.DataFrame({name: pl.repeat(None, len(told), dtype=pl.String, eager=True) for name in RESULT_COLUMNS})
+        status = pl.Series(["ready" if code is None else "invalid" for code in codes], dtype=pl.String)
+        code = pl.Series(codes, dtype=pl.String)
+        ours = ours.with_columns(
+            status.alias("import_status"), code.alias("import_error_code"), import_run_id=pl.lit("r")
+        )
+        path = tmp_path / f"{trait.name}.results.{kind}"
+        write_result(path, replace(table, cells=shown), ours, kind=kind)
+        again = list(verdicts(split(read(path, Source(delimiter=trait.source.get("delimiter"))))[0]))
+        assert again == told, trait.name
+        refused += sum(code is not None for code in codes)
+    assert refused > 20
 
 
 def sizes(trait: Trait) -> list[int]:

@@ -463,3 +463,20 @@ def test_a_run_that_was_refused_is_no_crash_in_the_history(desk: Desk) -> None:
     told = desk.run("history").out
     assert "refused, nothing was sent" in told
     assert "cut off" not in told
+
+
+def test_a_line_that_was_cut_off_is_sent_only_when_a_person_put_it_right(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\nvariables: {customer_name: Name}\n")
+    desk.write("a.csv", "Name,Phone,Town\nAda,+12125550100,X\nBob,+12125550101\nCid,+121255501")
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--yes")
+    assert ended.status == 1, ended.err
+    assert [row["import_error_code"] for row in desk.rows("a.results.csv")] == ["", "row_too_short", "row_too_short"]
+    result = desk.folder / "a.results.csv"
+    for text in (result.read_text(), result.read_text().replace("+121255501,", "+12125550102,")):
+        result.write_text(text)
+        assert desk.run("retry", "a.results.csv", "-c", "c.yaml", "--yes").status == 1
+        assert [row["import_status"] for row in desk.rows("a.results.csv")] == ["created", "invalid", "invalid"]
+    assert "empty its import_status" in desk.rows("a.results.csv")[2]["import_error"]
+    result.write_text(result.read_text().replace("invalid,,,row_too_short", ",,,"))
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", "--yes").status == 0
+    assert [lead["phone_number"] for lead in memory(sandbox)["leads"]] == [f"+1212555010{n}" for n in range(3)]

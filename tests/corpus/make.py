@@ -319,7 +319,7 @@ TEXTS = [
         ["Phone", "Name"],
         [("2125550100", "M\ufffdller")],
         problems=[(0, "replacement_character", "Name")],
-        verdicts=["+12125550100"],
+        verdicts=["replacement_character"],
     ),
     Trait(
         "nul_bytes.csv",
@@ -333,6 +333,29 @@ TEXTS = [
         text("Phone,Name,Town\n2125550100\n2125550101,B\n"),
         ["Phone", "Name", "Town"],
         [("2125550100", None, None), ("2125550101", "B", None)],
+        problems=[(0, "row_too_short", None), (1, "row_too_short", None)],
+    ),
+    Trait(
+        "short_rows_whose_last_cells_are_empty.csv",
+        text("Phone,Name,Town\n2125550100,A,X\n2125550101\n2125550102,B\n"),
+        ["Phone", "Name", "Town"],
+        [("2125550100", "A", "X"), ("2125550101", None, None), ("2125550102", "B", None)],
+        source={"short_rows": "fill"},
+    ),
+    Trait(
+        "rows_without_the_cells_that_have_no_header.csv",
+        text("Phone,Name,,\n2125550100,A,,\n2125550101,B\n"),
+        ["Phone", "Name", "Column C", "Column D"],
+        [("2125550100", "A", None, None), ("2125550101", "B", None, None)],
+    ),
+    Trait(
+        "cut_off_in_its_last_number.csv",
+        text("Name,Phone,Town\nA,+12125550100,X\nB,+49302312"),
+        ["Name", "Phone", "Town"],
+        [("A", "+12125550100", "X"), ("B", "+49302312", None)],
+        problems=[(1, "row_too_short", None)],
+        source={"short_rows": "fill"},
+        verdicts=["+12125550100", "row_too_short"],
     ),
     Trait(
         "long_rows.csv",
