@@ -107,7 +107,6 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
         held.enter_context(sole_sender(base, key, run_id=run.run_id, wait=terms.wait, announce=say))
         facts = ledger.facts(base)
         learned = Learned(**facts["pace"]) if facts.get("pace") else None
-        gate = Gate(Pacer(terms.limits, learned=learned, now=time.monotonic()), Stop(), say)
         async with Service(
             base,
             key,
@@ -115,6 +114,7 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
             connections=_CONNECTIONS,
             duplicate_texts=terms.api.duplicate_texts,
         ) as service:
+            gate = Gate(Pacer(terms.limits, learned=learned, now=time.monotonic()), Stop(), say, service.clock)
             service.on_limits = gate.hear
             service.clock.remembered = facts.get("created_ahead")
             if instance:

@@ -13,6 +13,7 @@ import anyio
 
 from importer.answers import RateHeaders
 from importer.api import Answer
+from importer.clock import ServerClock
 from importer.inflight import InFlight
 from importer.pace import Pacer
 
@@ -35,8 +36,11 @@ class Stop:
 class Gate:
     """The one place in the pace that all requests share: creates, look-ups and deletes."""
 
-    def __init__(self, pacer: Pacer, stop: Stop, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, pacer: Pacer, stop: Stop, announce: Callable[[str], None], clock: ServerClock | None = None
+    ) -> None:
         self.pacer = pacer
+        self._clock = clock
         self._stop = stop
         self._announce = announce
         self._line = anyio.Lock()
@@ -103,12 +107,17 @@ class Gate:
             status=status,
             limit=limits.limit,
             remaining=limits.remaining,
-            reset_in=limits.reset - time.time() if limits.reset is not None else None,
+            reset_in=limits.reset - self._there(now) if limits.reset is not None else None,
             retry_after=retry_after,
             sent_at=now - seconds,
         )
         if notice := self.pacer.notice:
             self._announce(notice)
+
+    def _there(self, now: float) -> float:
+        """Return the server's time, by whose clock a limit is counted anew; by ours where it told none."""
+        there = self._clock.at(now) if self._clock is not None else None
+        return time.time() if there is None else there
 
 
 class Places:

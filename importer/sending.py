@@ -240,7 +240,7 @@ class _Session:
             self._confirm(made)
             await self._promise(service, ledger, base, next(iter(leads)))
             pacer = Pacer(limits, learned=learned, already=pace.already, now=time.monotonic())
-            gate = Gate(pacer, stop, self.screen.say)
+            gate = Gate(pacer, stop, self.screen.say, service.clock)
             service.on_limits = gate.hear
             await self._deliver(service, ledger, hashes, gate, stop, made)
             self._remember(ledger, base, pacer)

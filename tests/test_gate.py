@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from importer.answers import RateHeaders
+from importer.clock import ServerClock
 from importer.gate import Gate, Places, Stop
 from importer.inflight import InFlight
 from importer.pace import Limit, Pacer
@@ -86,6 +88,16 @@ def test_nobody_leaves_while_the_server_has_everybody_pause(way: str) -> None:
         assert min(left) >= over
 
     going(do)
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_pause_until_a_reset_is_by_the_servers_clock(ahead: float) -> None:
+    clock = ServerClock()
+    date = datetime.now(UTC) + timedelta(seconds=ahead)
+    clock.hear(date, time.monotonic(), time.monotonic())
+    shared = Gate(Pacer((Limit(1000, 1.0),), now=time.monotonic()), Stop(), lambda _: None, clock)
+    shared.hear(429, RateHeaders(60, 0, date.timestamp() + 5), None, 0.01)
+    assert 4 < shared.pacer.paused_until - time.monotonic() < 8
 
 
 def test_a_pause_that_is_told_again_holds_who_waits_for_the_first_one() -> None:

@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "clock": set(),
     "answers": set(),
     "api": {"answers", "clock"},
-    "gate": {"inflight", "answers", "api", "pace"},
+    "gate": {"inflight", "answers", "api", "clock", "pace"},
     "settle": {"answers", "api", "clock"},
     "breakers": set(),
     "deliver": {"answers", "inflight", "api", "breakers", "gate", "hashes", "ledger", "outcomes", "settle"},
