@@ -64,7 +64,8 @@ def too_big(kind: str, rows: int, columns: int) -> str | None:
 def write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequence[str], ours: pl.DataFrame) -> None:
     """Write one sheet: header frozen and bold, filter, marked cells, the input's widths.
 
-    Cells are texts, but our counts and the days that the input has as date cells, which keep their format.
+    Cells are texts, but our counts, and the days and numbers that the input has as such and in a format of their own,
+    which they keep.
     """
     # An empty header is written too, as an empty text: else readers take the sheet to begin at the first filled column.
     names = [*headers, *RESULT_COLUMNS]
@@ -76,7 +77,12 @@ def write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Seque
     rows = side_by_side(user, ours)
     looks = looks_of(table)
     book = _frame(_sheet_name(table.places), top, rows, _widths(top, rows, user.columns, looks), looks)
-    dates = {place: book.dates[looks.dates[name]] for place, name in enumerate(user.columns) if name in looks.dates}
+    dates = {place: book.formats[looks.dates[name]] for place, name in enumerate(user.columns) if name in looks.dates}
+    numbers = {
+        place: (book.formats[looks.numbers[name]], table.numbers[name])
+        for place, name in enumerate(user.columns)
+        if name in looks.numbers
+    }
     marks = _marked(user.columns, headers, ours["import_error_column"])
     styles = _styles(book, user.width, ours, marks)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_PACKING) as packed:
@@ -85,7 +91,7 @@ def write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Seque
         with packed.open(book.sheet, "w", force_zip64=True) as sheet:
             sheet.write(book.before)
             sheet.write(_rows(top, 1, [book.header] * top.width))
-            for piece in _pieces(rows, styles, book.text, dates):
+            for piece in _pieces(rows, styles, book.text, dates, numbers):
                 sheet.write(piece)
             sheet.write(book.after)
 
@@ -104,8 +110,8 @@ class _Book:
     mark: str
     fills: dict[str, str]
     """Of the status cell, by status."""
-    dates: dict[str | int, str]
-    """Of days, by number format."""
+    formats: dict[str | int, str]
+    """Of days and numbers, by number format."""
 
 
 def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[float], looks: Looks) -> _Book:
@@ -116,7 +122,7 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[fl
         # "@": what people type into such a cell stays text too: 0170… keeps its zero.
         text = {"num_format": "@"}
         colors = list(dict.fromkeys(_FILLS.values()))
-        day_formats = list(dict.fromkeys(looks.dates.values()))
+        formats = list(dict.fromkeys([*looks.dates.values(), *looks.numbers.values()]))
         made = [
             book.add_format(style)
             for style in (
@@ -125,7 +131,7 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[fl
                 {"num_format": "0"},
                 {**text, "bg_color": _MARK},
                 *({**text, "bg_color": color} for color in colors),
-                *({"num_format": code} for code in day_formats),
+                *({"num_format": code} for code in formats),
             )
         ]
         for place, width in enumerate(widths):
@@ -147,7 +153,7 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[fl
     numbers = re.findall(rf'<c r="[A-Z]+{rows.height + 1}" s="(\d+)"/>', cells.decode())
     header, plain, number, mark, *fills = numbers[: len(made)]
     by_color = dict(zip(colors, fills, strict=False))
-    by_format = dict(zip(day_formats, fills[len(colors) :], strict=True))
+    by_format = dict(zip(formats, fills[len(colors) :], strict=True))
     by_status = {status.value: by_color[color] for status, color in _FILLS.items()}
     return _Book(parts, path, before, after, header, plain, number, mark, by_status, by_format)
 
@@ -249,15 +255,20 @@ def _shortened(text: str, units: int) -> str:
     return text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore")
 
 
+#: By the place of a column: the style of its numbers, and which of its cells are numbers.
+_Numbers = Mapping[int, tuple[str, pl.Series]]
+
+
 def _pieces(
-    rows: pl.DataFrame, styles: Sequence[str | pl.Expr], text: str, dates: Mapping[int, str]
+    rows: pl.DataFrame, styles: Sequence[str | pl.Expr], text: str, dates: Mapping[int, str], numbers: _Numbers
 ) -> Iterable[bytes]:
     """Yield the rows' XML; the next piece is built while this one is packed."""
     step = max(1, _CELLS_AT_ONCE // rows.width)
     with ThreadPoolExecutor(1) as builder:
         ahead = None
         for start in range(0, rows.height, step):
-            following = builder.submit(_rows, rows.slice(start, step), start + 2, styles, text, dates)
+            here = {place: (style, which.slice(start, step)) for place, (style, which) in numbers.items()}
+            following = builder.submit(_rows, rows.slice(start, step), start + 2, styles, text, dates, here)
             if ahead is not None:
                 yield ahead.result()
             ahead = following
@@ -271,10 +282,12 @@ def _rows(
     styles: Sequence[str | pl.Expr],
     text: str = "",
     dates: Mapping[int, str] = MappingProxyType({}),
+    numbers: _Numbers = MappingProxyType({}),
 ) -> bytes:
     """Return `<row>` elements (ECMA-376, 18.3.1.73) for cells of text and integers, numbered from `first`.
 
-    `dates` are the styles of the columns whose days are written as such; a cell with another style than `text` is not.
+    `dates` are the styles of the columns whose days are written as such, `numbers` those of numbers; a cell with another
+    style than `text` is not.
     """
     # Styles go by the cells as they were, before escaping.
     chosen = [
@@ -284,9 +297,13 @@ def _rows(
     ]
     number = pl.int_range(first, first + rows.height, eager=True).cast(pl.String).alias("number")
     cells = [_cell(place, dtype, styles[place]) for place, dtype in enumerate(rows.dtypes)]
-    for place, style in dates.items():
+    valued = {place: _day(place, style) for place, style in dates.items()}
+    for place, (style, which) in numbers.items():
+        chosen.append(which.alias(f"number {place}"))
+        valued[place] = pl.coalesce(*([valued[place]] if place in valued else []), _number(place, style))
+    for place, value in valued.items():
         plain = pl.col(f"style {place}") == text if isinstance(styles[place], pl.Expr) else pl.lit(True)
-        cells[place] = pl.coalesce(pl.when(plain).then(_day(place, style)), cells[place])
+        cells[place] = pl.coalesce(pl.when(plain).then(value), cells[place])
     line = pl.concat_str(pl.lit('<row r="'), "number", pl.lit('">'), *cells, pl.lit("</row>"), ignore_nulls=True)
     xml = _as_xml(rows).with_columns(number, *chosen).select(line.str.join("")).item()
     return (xml or "").encode()
@@ -307,14 +324,36 @@ def _cell(place: int, dtype: pl.DataType, style: str | pl.Expr) -> pl.Expr:
 
 #: Excel counts days from here; before March 1900 it counts one that never was.
 _DAY_ZERO, _FIRST_DAY = date(1899, 12, 30), date(1900, 3, 1)
+_MOMENT = r"^(\d{4}-\d\d-\d\d)(?: ([01]\d|2[0-3]):([0-5]\d):([0-5]\d))?$"
 
 
 def _day(place: int, style: str) -> pl.Expr:
-    """Return the `<c>` elements of a column's days; null for every other text."""
-    day = pl.col(str(place)).str.extract(r"^(\d{4}-\d\d-\d\d)$").str.to_date("%Y-%m-%d", strict=False)
-    count = pl.when(day >= _FIRST_DAY).then((day - _DAY_ZERO).dt.total_days()).cast(pl.String)
+    """Return the `<c>` elements of a column's days, with or without a time; null for every other text."""
+    text = pl.col(str(place))
+    day = text.str.extract(_MOMENT).str.to_date("%Y-%m-%d", strict=False)
+    days = (day - _DAY_ZERO).dt.total_days()
+    since = [
+        text.str.extract(_MOMENT, part).cast(pl.Float64) * seconds for part, seconds in ((2, 3600), (3, 60), (4, 1))
+    ]
+    whole, part = days.cast(pl.String), (days + pl.sum_horizontal(since) / 86_400).cast(pl.String)
+    is_whole = text.str.len_bytes() == len("2026-01-05")
+    count = pl.when(day >= _FIRST_DAY).then(pl.when(is_whole).then(whole).otherwise(part))
     start = pl.lit(f'<c r="{xlsxwriter.utility.xl_col_to_name(place)}')
     return pl.concat_str(start, "number", pl.lit(f'" s="{style}"><v>'), count, pl.lit("</v></c>"))
+
+
+#: A number that reads back as the same text: Excel keeps 15 digits.
+_SAME = r"^(-?(?:0|[1-9]\d{0,14})(?:\.\d{0,14}[1-9])?)$"
+_DIGITS = 15
+
+
+def _number(place: int, style: str) -> pl.Expr:
+    """Return the `<c>` elements of a column's numbers; null for those that may not come back as they are, and for texts."""
+    text = pl.col(str(place)).str.extract(_SAME)
+    short = text.str.count_matches(r"\d") <= _DIGITS
+    value = pl.when(pl.col(f"number {place}") & short & (text != "-0")).then(text)
+    start = pl.lit(f'<c r="{xlsxwriter.utility.xl_col_to_name(place)}')
+    return pl.concat_str(start, "number", pl.lit(f'" s="{style}"><v>'), value, pl.lit("</v></c>"))
 
 
 def _as_xml(rows: pl.DataFrame) -> pl.DataFrame:

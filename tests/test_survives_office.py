@@ -116,11 +116,16 @@ def workbook(folder: Path) -> Path:
         day, english = book.add_format({"num_format": 'dd"."mm"."yyyy'}), book.add_format({"num_format": 14})
         sheet.set_column("B:B", 31)
         sheet.set_column("D:E", 14.5)
-        sheet.write_row("B3", ["Phone", "Note", "Renewal", "Since"])
+        price, share = book.add_format({"num_format": '#,##0.00 "€"'}), book.add_format({"num_format": 10})
+        sheet.write_row("B3", ["Phone", "Note", "Renewal", "Since", "Price", "Share", "Called"])
+        moment = book.add_format({"num_format": "dd/mm/yyyy hh:mm"})
         for row in range(3, 6):
             sheet.write_row(row, 1, ["+493023125017", "2026-01-05"])
             sheet.write_datetime(row, 3, dt.datetime(2026, 1, row), day)
             sheet.write_datetime(row, 4, dt.datetime(1999, 12, 31), english)
+            sheet.write_number(row, 5, 1234.5 * row, price)
+            sheet.write_number(row, 6, 0.0125, share)
+            sheet.write_datetime(row, 7, dt.datetime(2026, 1, row, 9, 30, 59), moment)
         sheet.write_string(5, 3, "tomorrow")
     path = folder / "k.xlsx"
     path.write_bytes(content.getvalue())
@@ -146,7 +151,7 @@ def alike(tmp_path: Path) -> tuple[Table, Path]:
     return looking_alike(tmp_path)
 
 
-def test_days_and_widths_look_as_in_the_input_and_read_the_same(alike: tuple[Table, Path]) -> None:
+def test_days_numbers_and_widths_look_as_in_the_input_and_read_the_same(alike: tuple[Table, Path]) -> None:
     table, path = alike
     sheet = openpyxl.load_workbook(path).worksheets[0]
     assert [sheet.column_dimensions[letter].width for letter in "AC"] == [
@@ -155,17 +160,21 @@ def test_days_and_widths_look_as_in_the_input_and_read_the_same(alike: tuple[Tab
     ]
     assert (sheet["C2"].value, sheet["C2"].number_format) == (dt.datetime(2026, 1, 3), 'dd"."mm"."yyyy')
     assert (sheet["D2"].value, sheet["D2"].number_format) == (dt.datetime(1999, 12, 31), "mm-dd-yy")
+    assert (sheet["E2"].value, sheet["E2"].number_format) == (3703.5, '#,##0.00 "€"')
+    assert (sheet["F2"].value, sheet["F2"].number_format) == (0.0125, "0.00%")
+    assert (sheet["G2"].value, sheet["G2"].number_format) == (dt.datetime(2026, 1, 3, 9, 30, 59), "dd/mm/yyyy hh:mm")
     assert (sheet["A2"].value, sheet["A2"].number_format) == ("+493023125017", "@")
     assert (sheet["B2"].value, sheet["C4"].value) == ("2026-01-05", "tomorrow")
     assert (sheet["C3"].value, sheet["C3"].fill.fgColor.rgb) == ("2026-01-04", "FFF8B4B4")
     assert split(read(path, Source()))[0].cells.equals(table.cells)
 
 
-def test_days_survive_another_result_and_an_office(alike: tuple[Table, Path]) -> None:
+def test_days_and_numbers_survive_another_result_and_an_office(alike: tuple[Table, Path]) -> None:
     table, path = alike
     came_back = split(read(saved(path, "xlsx"), Source()))[0]
     assert came_back.cells.equals(table.cells)
     assert "mm" in str(looks_of(came_back).dates["Renewal"])
+    assert "€" in str(looks_of(came_back).numbers["Price"])
 
 
 def test_what_is_no_workbook_or_gone_has_no_looks(alike: tuple[Table, Path]) -> None:

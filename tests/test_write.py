@@ -14,12 +14,15 @@ import fastexcel
 import openpyxl
 import polars as pl
 import pytest
-from hypothesis import given, settings
+import xlsxwriter
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from importer import write_workbook
 from importer.errors import ExitStatus, Refused
-from importer.records import RESULT_COLUMNS, Table
+from importer.read import read
+from importer.records import RESULT_COLUMNS, Source, Table
+from importer.results import split
 from importer.write import (
     WRITERS,
     Kind,
@@ -481,6 +484,73 @@ def test_the_result_is_named_after_its_input(
 ) -> None:
     path = result_path(tmp_path / source, None, several=False, kind=kind, check=check)
     assert path == tmp_path / expected
+
+
+FORMATS = ['#,##0.00 "€"', "0.0%", "0.00E+00", "_-* #,##0.00_-;-* #,##0.00_-", "# ?/?", 10, 44]
+DAYS: list[str | int] = ["dd/mm/yyyy", "dd/mm/yyyy hh:mm", "h:mm", 22]
+CODES = [
+    *FORMATS,
+    "General",
+    "0",
+    "#",
+    "00000",
+    "@",
+    "+0",
+    "[<=9999999]###-####;(###) ###-####",
+    *DAYS,
+]
+NUMBERS = st.one_of(
+    st.integers(-(10**17), 10**17),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.decimals(-(10**9), 10**9, places=3, allow_nan=False).map(float),
+    st.sampled_from([-0.0, 0.1 + 0.2, 4.41e11, 1e15, 1e-7, 123456789012345]),
+    st.integers(61 * 86_400, 50_000 * 86_400).map(lambda seconds: seconds / 86_400),  # days, and times of them
+    st.sampled_from(["", "1.50", "00501", "text", "12"]),
+)
+
+
+def filled(folder: Path, code: str | int, values: list[float | str]) -> Path:
+    """Write a workbook whose column `Amount` has one number format."""
+    path = folder / "a.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        sheet, style = book.add_worksheet("Leads"), book.add_format({"num_format": code})
+        sheet.write_row(0, 0, ["Phone", "Amount"])
+        for row, value in enumerate(values, 1):
+            sheet.write_string(row, 0, "+12125550100")
+            (sheet.write_string if isinstance(value, str) else sheet.write_number)(row, 1, value, style)
+    return path
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(CODES), st.lists(NUMBERS, min_size=1, max_size=6))
+def test_numbers_of_every_format_read_the_same_from_the_result(
+    tmp_path: Path, code: str | int, values: list[float | str]
+) -> None:
+    """Identity is content: a cell whose text changed on its way would be another lead."""
+    assume(code not in DAYS or all(isinstance(value, str) or abs(value) < 2_958_466 for value in values))  # year 9999
+    source = read(filled(tmp_path, code, values), Source())
+    ours = outcomes(source.cells.height).with_columns(import_status=pl.lit("invalid"), import_run_id=pl.lit("r"))
+    path = tmp_path / "a.results.xlsx"
+    path.unlink(missing_ok=True)
+    write_result(path, source, ours, kind="xlsx")
+    again = split(read(path, Source()))[0]
+    assert again.cells.equals(source.cells)
+    assert set(again.formats["column"]) <= set(source.formats["column"])
+
+
+@pytest.mark.parametrize("code", FORMATS)
+def test_a_number_that_reads_back_as_it_was_keeps_its_format_and_others_are_texts(
+    tmp_path: Path, code: str | int
+) -> None:
+    values = [12.5, 1e17, "7", "1.50", 1234567]
+    source = read(filled(tmp_path, code, values), Source())
+    path = tmp_path / "a.results.xlsx"
+    write_result(path, source, outcomes(5), kind="xlsx")
+    found = [(cell.value, cell.number_format) for (cell,) in openpyxl.load_workbook(path).worksheets[0]["B2:B6"]]
+    named = openpyxl.load_workbook(source.path).worksheets[0]["B2"].number_format
+    assert found[0] == (12.5, named)
+    assert found[4] == (1234567, named)
+    assert [(type(value), shown) for value, shown in found[1:4]] == [(str, "@")] * 3
 
 
 def test_what_only_looks_like_a_result_keeps_its_whole_name(tmp_path: Path) -> None:
