@@ -34,6 +34,7 @@ up what it left unknown, `undo` deletes what it created; `connect` opens the ser
 `starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
 their headers say in six languages (`header_words`).
 
-`records` has the nouns, `errors` what can go wrong, and `sandbox` is a local service for rehearsals: `sandbox_api` has
-its routes, `sandbox_memory` what it knows, `sandbox_rules` what it refuses, `sandbox_faults` what can go wrong there.
+`records` has the nouns, `errors` what can go wrong, `wording` how counts are said, and `sandbox` is a local service for
+rehearsals: `sandbox_api` has its routes, `sandbox_memory` what it knows, `sandbox_rules` what it refuses,
+`sandbox_faults` what can go wrong there.
 """

@@ -11,6 +11,7 @@ from importer.api import Campaign
 from importer.errors import Refused
 from importer.estimate import estimate, leads_within, say_deadline, say_estimate
 from importer.pace import Already, Learned, Limit
+from importer.wording import count_of
 
 #: Campaign statuses in which nobody is called yet; worth a word, no reason to refuse (api.md, "What else").
 AT_REST = frozenset({"draft", "stopped", "paused"})
@@ -20,7 +21,7 @@ def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, in
     """Tell which campaigns get how many leads (`counts`, by ID); None: the server lists none. Refuse unknown ones."""
     if campaigns is None:
         for campaign_id, leads in counts.items():
-            say(f"Campaign {campaign_id}: {leads:,} leads. Its name can't be looked up on this server.")
+            say(f"Campaign {campaign_id}: {count_of(leads, 'lead')}. Its name can't be looked up on this server.")
         return
     known = {campaign.id: campaign for campaign in campaigns}
     missing = [str(campaign_id) for campaign_id in counts if campaign_id not in known]
@@ -34,7 +35,7 @@ def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, in
         campaign = known[campaign_id]
         at_rest = f" It is {campaign.status}, so nobody is called yet." if campaign.status in AT_REST else ""
         say(
-            f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {leads:,} leads.{at_rest}"
+            f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {count_of(leads, 'lead')}.{at_rest}"
         )
 
 

@@ -21,6 +21,7 @@ from importer.options import (
     duration,
     end,
 )
+from importer.wording import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,8 +234,10 @@ def undo(
 
         def confirm(leads: int) -> bool:
             files = ", ".join(one.path.name for one in opened.inputs(found.run_id))
-            question = f"Delete up to {leads:,} leads that run {found.run_id} created from {files}? That is final."
-            _say(f"Run {found.run_id}: {leads:,} leads from {files}, at {found.service.partition('#')[0]}.")
+            question = (
+                f"Delete up to {count_of(leads, 'lead')} that run {found.run_id} created from {files}? That is final."
+            )
+            _say(f"Run {found.run_id}: {count_of(leads, 'lead')} from {files}, at {found.service.partition('#')[0]}.")
             return yes or ask(question) is not False
 
         terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
@@ -245,7 +248,7 @@ def undo(
             _say("Interrupted. To go on: undo the same run again.")
             return ExitStatus.INTERRUPTED
         finally:
-            print(f"{progress.deleted:,} leads deleted, {progress.kept:,} kept.", flush=True)
+            print(f"{count_of(progress.deleted, 'lead')} deleted, {progress.kept:,} kept.", flush=True)
         return progress.status(opened, found)
 
     end(lambda: _with_run(run, config, ledger, delete), _say)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
+from importer.wording import count_of
 
 #: The pacer's steps are that much longer than a set limit's, so that no window is ever overfull.
 _LONGER = 1.01
@@ -105,7 +106,7 @@ def leads_within(
 
 def say_estimate(made: Estimate, now: datetime, *, zone: tzinfo | None = None) -> str:
     """Return "10,000 leads, about 2 h 48 min at 60/min, done by 04:50." `now` is aware; `zone` None: the machine's."""
-    leads = _leads(made.leads)
+    leads = count_of(made.leads, "lead")
     if made.seconds is None:
         return f"{leads}; the server's pace is found while sending, and then how long they take is told."
     done = clock(now + timedelta(seconds=made.seconds), now, zone=zone, up=True)
@@ -139,11 +140,13 @@ def say_deadline(
     at, left = clock(deadline, now, zone=zone), (deadline - now).total_seconds()
     if made.seconds is None or fit is None:
         needed = rate(made.leads / max(left, 1.0))
-        return f"Deadline {at}, in {duration(left)}: {_leads(made.leads)} are done by then at {needed} or more."
+        return (
+            f"Deadline {at}, in {duration(left)}: {count_of(made.leads, 'lead')} are done by then at {needed} or more."
+        )
     if fit >= made.leads:
         return f"Deadline {at}: by this estimate all are done {duration(left - made.seconds)} earlier."
     return (
-        f"Deadline {at}: by this estimate about {fit:,} of {_leads(made.leads)} are sent by then. "
+        f"Deadline {at}: by this estimate about {fit:,} of {count_of(made.leads, 'lead')} are sent by then. "
         "The rest will be not_sent, and the next run goes on with them."
     )
 
@@ -264,7 +267,3 @@ def rates(limits: Sequence[Limit]) -> str:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
-
-
-def _leads(number: int) -> str:
-    return "1 lead" if number == 1 else f"{number:,} leads"

@@ -32,6 +32,7 @@ from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status
 from importer.replay import replay
 from importer.sending import Sent, rehearse, send
 from importer.suppress import suppression_list
+from importer.wording import count_of
 from importer.write import colliding, fits, result_path, write_result
 
 
@@ -291,13 +292,8 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
         for note in works[-1].mapped.notes:
             screen.say(f"{table.path.name}: {note}")
         if works[-1].grouped.empty_keys:
-            count = works[-1].grouped.empty_keys
-            rows = (
-                "1 row has an empty group key; it is a lead"
-                if count == 1
-                else f"{count:,} rows have an empty group key; each is a lead"
-            )
-            screen.say(f"{table.path.name}: {rows} of its own.")
+            rows = count_of(works[-1].grouped.empty_keys, "row has", plural="rows have")
+            screen.say(f"{table.path.name}: {rows} an empty group key; each is a lead of its own.")
     targets = _targets(request, config, tables)
     works = [replace(work, replaces=one) for work, one in zip(works, _replaced(request, targets), strict=True)]
     config_sha256 = None if request.config is None else sha256_of(request.config)

@@ -20,6 +20,7 @@ from importer.encodings import marked_encoding, to_utf8
 from importer.errors import Refused
 from importer.headers import is_result_header, unique_names
 from importer.records import PROBLEMS, Source, Table, no_problems
+from importer.wording import count_of
 
 #: Delimiters that are looked for, the commonest first.
 DELIMITERS = ",;\t|"
@@ -254,7 +255,7 @@ def _header(path: Path, records: _Records, header_row: int | None) -> list[str]:
     if header_row is not None and records.number:
         raise Refused(
             f"{path}: the header should stand in row {header_row} (source.header_row), but the file has "
-            f"{records.number} rows. Set the row of the column names."
+            f"{count_of(records.number, 'row')}. Set the row of the column names."
         )
     return []
 

@@ -16,6 +16,7 @@ from importer.errors import Refused
 from importer.ledger import SANDBOX_RUN, Ledger, Run
 from importer.read import read
 from importer.records import PastResult, Source
+from importer.wording import count_of
 
 _VERSION = 1
 _ENDING = ".receipt.json"
@@ -115,7 +116,7 @@ def past_result(path: Path) -> PastResult | None:
 def forgotten(results: Iterable[PastResult | None], ledger: Ledger | None, service: str) -> list[str]:
     """Say of results of runs at this service that the ledger does not know them: their leads would be sent again."""
     return [
-        f"{one.path}: this is the result of run {one.run_id} (began {one.started_at}; {one.rows} rows created, or perhaps), which "
+        f"{one.path}: this is the result of run {one.run_id} (began {one.started_at}; {count_of(one.rows, 'row')} created, or perhaps), which "
         f"{f'ledger {ledger.path}' if ledger else 'no ledger here'} does not know. Use the ledger of that run (--ledger; or put "
         f"it back from your backup), or send only what its rows show as not done: lead-importer retry {one.path}. If the "
         "list holds other leads now, move that result away."
@@ -235,9 +236,11 @@ def _hold_rows(
     for status in sorted(now.keys() | told["counts"].keys()):
         was, stands = told["counts"].get(status, 0), now.get(status, 0)
         if was != stands:
-            differs.append(f"result {result}: {stands} rows are {status or 'without a status'}, the receipt says {was}")
+            differs.append(
+                f"result {result}: {count_of(stands, 'row is', plural='rows are')} {status or 'without a status'}, the receipt says {was}"
+            )
     if now == told["counts"]:
-        agrees.append(f"result {result}: {told['rows']} rows, statuses as in the receipt")
+        agrees.append(f"result {result}: {count_of(told['rows'], 'row')}, statuses as in the receipt")
 
 
 def _hold_ledger(

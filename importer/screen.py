@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from importer.records import Outcome, Status
+from importer.wording import count_of
 
 if TYPE_CHECKING:
     from importer.pipeline import Summary
@@ -184,7 +185,7 @@ class _TextScreen(_Screen):
         lines = [""]
         if summary.cause:
             lines.append(f"Stopped early: {mask(summary.cause)}")
-        rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
+        rows = count_of(summary.rows, "row")
         lines.append(f"{rows} read:" if summary.rows else f"{rows} read.")
         lines += [
             f"  {summary.counts[status]:>9,}  {status.value:<17} {_meaning(status, summary)}"

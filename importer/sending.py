@@ -40,6 +40,7 @@ from importer.plan import Plan, Work, plan, planned, with_column
 from importer.receipt import forgotten, sha256_of
 from importer.records import Created, Outcome, Status
 from importer.settle import guarantee
+from importer.wording import count_of
 
 if TYPE_CHECKING:
     from importer.pipeline import Request, Screen
@@ -295,12 +296,9 @@ class _Session:
 
     def _tell_of_doubts(self, made: Plan) -> None:
         count = sum(outcome.in_doubt for outcome in made.doubtful.values())
-        if count == 1:
-            self.screen.say("An earlier run left 1 lead of this list without an outcome; it is looked up first.")
-        elif count:
-            self.screen.say(
-                f"An earlier run left {count:,} leads of this list without an outcome; they are looked up first."
-            )
+        if count:
+            leads, they = count_of(count, "lead"), "it is" if count == 1 else "they are"
+            self.screen.say(f"An earlier run left {leads} of this list without an outcome; {they} looked up first.")
 
     # Before the first lead.
 
@@ -320,7 +318,7 @@ class _Session:
         if self.request.yes:
             return
         leads = made.count(self.request.limit)
-        if self.screen.ask(f"Send {leads:,} leads? Each may be called within minutes.") is False:
+        if self.screen.ask(f"Send {count_of(leads, 'lead')}? Each may be called within minutes.") is False:
             raise Stopped("Nothing was sent, as you said no. Run the same command again when you are ready.")
 
     async def _promise(self, service: Service, ledger: Ledger, base: str, campaign_id: int) -> None:

@@ -15,6 +15,7 @@ from importer.ledger import Ledger, Run
 from importer.machine import going_on
 from importer.records import Doubt, Lead, Outcome, Status
 from importer.settle import Finding, Found, Settler, is_old
+from importer.wording import count_of
 
 #: Look-ups at once.
 _AT_ONCE = 8
@@ -37,7 +38,7 @@ async def _online(
         begun = ledger.sending(run.service)
         ledger.cut_off(run.service, begun - going_on(begun))
         doubts = ledger.doubts_of(run.run_id)
-        leads = "1 lead is" if len(doubts) == 1 else f"{len(doubts):,} leads are"
+        leads = count_of(len(doubts), "lead is", plural="leads are")
         say(f"Run {run.run_id}: {leads} in doubt." + (" Looking up; nothing is sent." if doubts else ""))
         settling = _Settling(connection, run)
         await settling.settle(doubts)

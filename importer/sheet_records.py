@@ -20,6 +20,7 @@ from importer.headers import letter
 from importer.sheet_xml import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Told, refuse_cells, too_many_cells
 from importer.sheets import CELLS, Facts, adds_to_number
 from importer.unpack import read_part
+from importer.wording import count_of
 
 #: Columns of an .xls ([MS-XLS] 2.2.1).
 _OLD_COLUMNS = 256
@@ -68,7 +69,7 @@ class _Found:
     def told(self) -> Told:
         """Return it as all readers do."""
         some = ", ".join(self.errors[:5]) + (", …" if len(self.errors) > 5 else "")
-        note = f"{len(self.errors)} cells hold an error such as #N/A ({some}); its text stands in their place"
+        note = f"{count_of(len(self.errors), 'cell holds', plural='cells hold')} an error such as #N/A ({some}), which is read as a text"
         facts = Facts(
             notes=(note,) if self.errors else (),
             numbers=pl.DataFrame(self.numbers, schema=CELLS, orient="row"),

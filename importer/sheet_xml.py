@@ -20,6 +20,7 @@ from importer.errors import Refused
 from importer.headers import letter
 from importer.sheets import CELLS, Facts, adds_to_number
 from importer.unpack import free_memory, read_part
+from importer.wording import count_of
 
 #: Cells from the first filled row and column to the last: calamine makes room for each. A million rows of 70 columns.
 MAX_CELLS = 75_000_000
@@ -276,11 +277,13 @@ def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_dat
         _put(cells, error[1], error[2].decode())
     if errors:
         some = _some([_name(error[1]) for error in errors])
-        notes.append(f"{len(errors)} cells hold an error such as #N/A ({some}); its text stands in their place")
+        notes.append(
+            f"{count_of(len(errors), 'cell holds', plural='cells hold')} an error such as #N/A ({some}), which is read as a text"
+        )
     bare = [_name(match[1]) for match in _BARE.finditer(xml)] if _any(pieces, r"[<:]f[\s>/]") else []
     if bare:
         notes.append(
-            f"{len(bare)} formulas have no stored value ({_some(bare)}) and were read as empty. "
+            f"{count_of(len(bare), 'formula has', plural='formulas have')} no stored value ({_some(bare)}), and so no text. "
             "Open the workbook in Excel, save it, and run this again"
         )
     found = [_numbers(piece, formats) for piece in _each(pieces)]
@@ -502,7 +505,7 @@ class _OdsCells:
         if not self.errors:
             return ()
         return (
-            f"{len(self.errors)} cells hold an error such as #N/A ({_some(self.errors)}); its text stands in their place",
+            f"{count_of(len(self.errors), 'cell holds', plural='cells hold')} an error such as #N/A ({_some(self.errors)}), which is read as a text",
         )
 
 

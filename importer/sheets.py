@@ -13,6 +13,7 @@ import polars as pl
 from importer.errors import Refused
 from importer.headers import is_result_header, unique_names
 from importer.records import Source, Table, no_formats
+from importer.wording import count_of
 
 #: Rows looked at for the header, from the first filled one.
 HEADER_SEARCH = 50
@@ -206,7 +207,7 @@ def _header_place(path: Path, sheet: Sheet, header_row: int | None) -> tuple[int
     if header_row is not None:
         place = header_row - 1
         if place >= cells.height or not _filled(cells.row(place)):
-            found = "the row is blank" if place < cells.height else f"the sheet has {cells.height} rows"
+            found = "the row is blank" if place < cells.height else f"the sheet has {count_of(cells.height, 'row')}"
             raise Refused(
                 f'{path}, sheet "{sheet.name}": the header should stand in row {header_row} (source.header_row), but '
                 f"{found}. Set the row of the column names."

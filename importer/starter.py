@@ -34,6 +34,7 @@ from importer.guess import (
 from importer.mapping import map_rows
 from importer.read import read
 from importer.records import Source, Table
+from importer.wording import count_of
 
 #: Campaign number of commands to change.
 _SOME_CAMPAIGN = 7
@@ -247,7 +248,7 @@ class _Page:
         found, region = self.found, self.found.region
         for note in self.table.notes:
             yield f"{self.table.path.name}: {note}"
-        yield f"{self.target}: guessed from {self.table.cells.height:,} rows of {self.table.path.name}"
+        yield f"{self.target}: guessed from {count_of(self.table.cells.height, 'row')} of {self.table.path.name}"
         if len(self.sheets) > 1:
             yield _line("sheet", _quoted(self.sheets[0]), Sure.LIKELY, "the one with the most phone numbers")
         yield _line("phone", _listed(found.phones), found.phones_sure, self._usable())

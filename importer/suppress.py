@@ -10,6 +10,7 @@ from importer.errors import Refused
 from importer.phones import parse_phones
 from importer.read import read
 from importer.records import Source, Table
+from importer.wording import count_of
 
 #: Digits enough for a phone number, and what has them but is a day.
 _DIGITS = r"(?:\d\D*){7}"
@@ -78,7 +79,7 @@ def _unread(path: Path, cells: pl.DataFrame, numbers: pl.DataFrame, region: str 
     unread = rows.filter(pl.col("meant") & ~pl.col("read"))["row"].sort()
     if unread.is_empty():
         return []
-    hold, where = ("1 row holds", "row") if unread.len() == 1 else (f"{unread.len():,} rows hold", "rows")
+    hold, where = count_of(unread.len(), "row holds", plural="rows hold"), "row" if unread.len() == 1 else "rows"
     named = ", ".join(f"{row:,}" for row in unread.head(_NAMED)) + (", …" if unread.len() > _NAMED else "")
     remedy = "" if region else ", or set phone.region in the config"
     return [

@@ -239,7 +239,7 @@ def test_a_receipt_holds_until_something_is_changed(desk: Desk, sandbox: Sandbox
     changed = desk.run("verify", "--receipt", receipt)
     assert changed.status == 1
     assert "a.results.csv: it was changed since the run" in changed.out
-    assert "1 rows are rejected, the receipt says 0" in changed.out
+    assert "1 row is rejected, the receipt says 0" in changed.out
     assert desk.run("undo", run_id, "-c", "c.yaml", "--yes").status == 0
     assert "deleted in the ledger" in desk.run("verify", "--receipt", receipt).out
     assert desk.run("verify", "--receipt", "a.csv").status == 2

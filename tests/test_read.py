@@ -400,10 +400,10 @@ def test_a_cell_of_a_workbook_becomes_its_text(cell: Any, text: str | None, tabl
 def test_errors_and_formulas_without_a_value_are_told(table: Callable[..., Table]) -> None:
     notes = " ".join(table(make_openpyxl([["a", "b"], ["#N/A", "=1+1"], ["x", "#REF!"]])).notes)
     assert "2 cells hold an error such as #N/A (A2, B3)" in notes
-    assert "1 formulas have no stored value (B2)" in notes
+    assert "1 formula has no stored value (B2)" in notes
     found = table(make_xls([["a"], [b"\x2a"], ["x"]]))
     assert rows_of(found) == [("#N/A",), ("x",)]
-    assert "1 cells hold an error such as #N/A (A2)" in " ".join(found.notes)
+    assert "1 cell holds an error such as #N/A (A2)" in " ".join(found.notes)
     assert rows_of(table(make_ods([["a"], [dt.time(13, 30)], ["x"]]))) == [("13:30:00",), ("x",)]
 
 
