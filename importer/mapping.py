@@ -51,6 +51,9 @@ _NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non",
 #: Rows whose texts are made at once.
 _SLICE = 1 << 16
 
+#: How the first cell of a row of totals begins, in six languages.
+_TOTALS = r"(?i)^\s*(?:grand |sub)?(?:totals?|sum|summe|gesamt(?:summe)?|zwischensumme|totale|somme|suma|soma)\s*:?\s*$"
+
 #: Different cells that are shown where `where` fits none.
 _SHOWN = 5
 
@@ -293,10 +296,18 @@ class _Mapper:
         problems = [frame.filter(unusable.gather(frame["index"])) for frame in found]
         if slot == 0:
             empty = unusable & self.cells.select(pl.all_horizontal(pl.col(headers).is_null())).to_series()
-            problems.append(
-                _flag(empty, "phone_missing", headers[0], "no phone number. Fill in one, with its country as +49…")
-            )
+            problems.append(_flag(empty, "phone_missing", headers[0], self._missing(empty)))
         return phone, source, problems
+
+    def _missing(self, empty: pl.Series) -> pl.Series:
+        """Say of each row without a phone what to do; a row of totals is named as one."""
+        totals = pl.any_horizontal(pl.selectors.string().str.contains(_TOTALS).fill_null(value=False))
+        text = (
+            pl.when(totals)
+            .then(pl.lit("no phone number: this looks like a row of totals. Take it out of the list"))
+            .otherwise(pl.lit("no phone number. Fill in one, with its country as +49…"))
+        )
+        return self.cells.filter(empty).select(text.alias("message")).to_series()
 
     def _with_plus(self, texts: pl.Series, phone: pl.Series) -> list[tuple[Mending, pl.DataFrame]]:
         """Return what is to be said of numbers that got a plus; eleven digits from 1 can't be read otherwise."""

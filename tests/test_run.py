@@ -480,3 +480,12 @@ def test_a_line_that_was_cut_off_is_sent_only_when_a_person_put_it_right(desk: D
     result.write_text(result.read_text().replace("invalid,,,row_too_short", ",,,"))
     assert desk.run("retry", "a.results.csv", "-c", "c.yaml", "--yes").status == 0
     assert [lead["phone_number"] for lead in memory(sandbox)["leads"]] == [f"+1212555010{n}" for n in range(3)]
+
+
+def test_a_row_of_totals_is_named_as_one(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\nvariables: {customer_name: Name}\n")
+    desk.write("a.csv", "Name,Phone,Amount\nAda,+12125550100,5\nCid,,4\nSumme:,,9\n")
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--yes").status == 1
+    told = [row["import_error"] for row in desk.rows("a.results.csv")]
+    assert "Fill in one" in told[1]
+    assert "looks like a row of totals. Take it out" in told[2]
