@@ -166,6 +166,8 @@ def _formats(styles: bytes) -> dict[int, str]:
 
 def _extent(path: Path, name: str, pieces: pl.Series, *, is_placed: bool) -> int:
     """Return how many cells calamine makes room for at most; counted cell by cell only where a rough look does not do."""
+    if is_placed and _has_room(_ROUGH) and not _any(pieces, _BEYOND):
+        return _ROUGH
     rows = next((most for sign, most in _DEEP.items() if not _any(pieces, _AT.replace("{}", sign))), 10**10)
     columns = next((most for sign, most in _FAR.items() if not _any(pieces, _AT.replace("{}", sign))), 10**10)
     if not is_placed:  # then a cell stands beside the one before
@@ -188,19 +190,33 @@ def _extent(path: Path, name: str, pieces: pl.Series, *, is_placed: bool) -> int
 #: Where a cell or a row says that it stands; calamine takes small letters too.
 _AT = r"\br\s*=\s*[\"']{}"
 
+
+def _has_room(cells: int) -> bool:
+    free = free_memory()
+    return free is None or cells * _BYTES_PER_CELL <= free
+
+
+_PAST_THE_LAST_ROW = r"[A-Za-z]*(?:\d{8}|[2-9]\d{6}|1[1-9]\d{5}|10[5-9]\d{4})"
+_PAST_Z = r"[A-Za-z]{2,}\d"
+
 #: Which digits only rows further down than so many have; calamine takes zeros in front.
 _DEEP = {
     r"[A-Za-z]*\d{6}": 99_999,
-    r"[A-Za-z]*(?:\d{8}|[2-9]\d{6}|1[1-9]\d{5}|10[5-9]\d{4})": MAX_ROWS,
+    _PAST_THE_LAST_ROW: MAX_ROWS,
 }
 
 #: Which letters only columns further right than so many have.
 _FAR = {
-    r"[A-Za-z]{2,}\d": 26,
+    _PAST_Z: 26,
     r"(?:[A-Za-z]{3,}|[B-Zb-z][A-Za-z])\d": 52,
     r"[A-Za-z]{3,}\d": 702,
     r"[A-Za-z]{4,}\d": 18_278,
 }
+
+
+#: A sheet of 26 columns to its last row, and what stands beyond that.
+_ROUGH = 26 * MAX_ROWS
+_BEYOND = _AT.replace("{}", f"(?:{_PAST_Z}|{_PAST_THE_LAST_ROW})")
 
 
 def _is_placed(pieces: pl.Series) -> bool:
