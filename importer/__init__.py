@@ -16,8 +16,9 @@ The story of one row, in order:
     group       joins rows to leads with their secondary contacts
     plan        decides which leads are sent, by what `ledger` knows (`hashes` of people, `group_commit` to disk) and by
                 what the file says itself
-    sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service, and sends the
-                `canary` first
+    rehearse    what `check` comes to, without a network; and what a run comes to before its results are written
+    sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service (its `address`),
+                and sends the `canary` first
     briefing    says before the first lead which campaigns get how many, and by `estimate` how long they take
     deliver     sends under the ledger, through the `gate` that keeps the `pace` and what may be `inflight`, by `api`;
                 `answers` judges what came back

@@ -12,8 +12,7 @@ from typing import Any
 import orjson
 
 from importer.answers import digits
-from importer.deliver import Planned
-from importer.records import Created, Lead, Person
+from importer.records import Created, Lead, Person, Planned
 from importer.settle import as_text
 
 #: Leads looked at for the shapes: enough to meet each, few enough to take no time.

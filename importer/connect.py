@@ -4,12 +4,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from importer import config as configs
-from importer.api import Service, normalise_address
+from importer.api import Service
 from importer.config import Api, Delivery
 from importer.config_values import parse_rate
 from importer.errors import Refused
@@ -124,22 +122,3 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
                         f"run {run.run_id}: it sent to a sandbox at {base} that is gone, and its leads with it."
                     )
             yield Connection(service, ledger, ledger.hashes(run.service), gate, terms)
-
-
-def with_instance(address: str, instance: str | None) -> str:
-    """Return what identities are made of: a sandbox that starts anew knows nothing of its former leads."""
-    return f"{address}#{instance}" if instance else address
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether an address is this machine's: only there can a sandbox be."""
-    host = urlsplit(address).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def base_address(base_url: str | None, api: Api) -> str:
-    """Return the service's address: the command line's, else the config's."""
-    return normalise_address(base_url or api.base_url)

@@ -26,7 +26,7 @@ from importer.hashes import Hashes
 from importer.inflight import InFlight
 from importer.ledger import Ledger
 from importer.outcomes import Ids
-from importer.records import Created, Doubt, Lead, Meaning, Outcome, Status, Verdict
+from importer.records import Created, Doubt, Lead, Meaning, Outcome, Planned, Status, Verdict
 from importer.settle import Finding, Found, Settler, is_old
 
 if TYPE_CHECKING:
@@ -59,22 +59,6 @@ _CUT_OFF = Verdict(
     "cut_off",
     "the run was stopped while this lead was being sent, so it may or may not have been created",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A lead whose turn will come; `place` is its (table, lead) in the command.
-
-    `doubt` is an earlier attempt of it, which is settled first; `force` sends it then even where nothing is proven.
-    """
-
-    place: tuple[int, int]
-    lead: Lead
-    identity: bytes
-    doubt: Doubt | None = None
-    force: bool = False
-    is_new: bool = False
-    """Whether the ledger has never had it."""
 
 
 class Report(Protocol):

@@ -29,8 +29,8 @@ from importer.plan import Work
 from importer.read import expand, read
 from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status, Table
+from importer.rehearse import Sent, rehearse
 from importer.replay import replay
-from importer.sending import Sent, rehearse, send
 from importer.suppress import suppression_list
 from importer.wording import count_of
 from importer.write import colliding, fits, result_path, write_result
@@ -143,6 +143,8 @@ def run(request: Request, screen: Screen) -> ExitStatus:
     if request.command == "check":
         sent = rehearse(request, inputs.config, inputs.works, run_id, screen)
     else:
+        from importer.sending import send  # brings the libraries of the network, which `check` does not need
+
         sent = send(request, inputs.config, inputs.works, run_id, screen)
     with (
         sent,

@@ -12,13 +12,12 @@ from typing import Protocol
 
 import polars as pl
 
-from importer.deliver import Planned
 from importer.group import Grouped, Repeats, find_repeats
 from importer.hashes import Hashes
 from importer.ledger import Known, Ledger, Member
 from importer.mapping import Mapped
 from importer.outcomes import Outcomes, Place
-from importer.records import Lead, Outcome, PastResult, Status, Table
+from importer.records import Lead, Outcome, PastResult, Planned, Status, Table
 
 #: States that mean: somebody with this number is, or may be, in the calling queue already.
 _MAY_BE_CALLED = ("created", "deleting", "unknown", "doubtful", "sending")

@@ -272,3 +272,19 @@ class Doubt:
     payload: bytes
     intended_at: float | None
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A lead whose turn will come; `place` is its (table, lead) in the command.
+
+    `doubt` is an earlier attempt of it, which is settled first; `force` sends it then even where nothing is proven.
+    """
+
+    place: tuple[int, int]
+    lead: Lead
+    identity: bytes
+    doubt: Doubt | None = None
+    force: bool = False
+    is_new: bool = False
+    """Whether the ledger has never had it."""

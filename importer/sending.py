@@ -1,7 +1,6 @@
 """One run's dealings with the service: key, lock and ledger, the look before the first lead, and the delivery.
 
-`send` opens everything in order and leaves it open in `Sent` until the results are written; `rehearse` goes the same
-way without a network, a key or a new ledger.
+`send` opens everything in order and leaves it open in `Sent` until the results are written.
 """
 
 import gc
@@ -12,21 +11,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import anyio
 import polars as pl
 
 from importer import canary
-from importer.api import Service, normalise_address
+from importer.address import base_address, is_loopback, normalise_address, with_instance
+from importer.api import Service
 from importer.briefing import Pace, show_campaigns, show_estimate
 from importer.config import Config
-from importer.connect import base_address, is_loopback, limits_of, with_instance
-from importer.deliver import Delivery, Planned, Settings
+from importer.connect import limits_of
+from importer.deliver import Delivery, Settings
 from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.estimate import Progress, clock, parse_deadline
 from importer.gate import Gate, Stop
@@ -37,8 +36,9 @@ from importer.machine import SIGNALS, api_key, going_on, ledger_path, sole_sende
 from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, plan, planned, with_column
-from importer.receipt import forgotten, sha256_of
-from importer.records import Created, Outcome, Status
+from importer.receipt import sha256_of
+from importer.records import Created, Outcome, Planned, Status
+from importer.rehearse import Sent, held_back, refuse_forgotten
 from importer.settle import guarantee
 from importer.wording import count_of
 
@@ -47,72 +47,6 @@ if TYPE_CHECKING:
 
 #: Connections for look-ups, beside those of the creates.
 _BESIDE = 8
-
-
-@dataclass(slots=True)
-class Sent:
-    """What a command came to before its result files are written. Holds the ledger and the lock until it is closed."""
-
-    plan: Plan
-    outcomes: Outcomes
-    otherwise: Outcome
-    """What leads carry that have no outcome: `ready`, or `not_sent` and why."""
-    ledger: Ledger | None = None
-    statuses: set[ExitStatus] = field(default_factory=set)
-    cause: str | None = None
-    guarantee: str | None = None
-    """What the run could promise for leads whose answer never came; None where it sent nothing."""
-    run: Run | None = None
-    """A past run whose results are written again."""
-    leads_sent: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    held_open: ExitStack = field(default_factory=ExitStack)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.held_open.close()
-
-    def close_run(self, run_id: str, status: ExitStatus, counts: Counter[str]) -> Run | None:
-        """Note in the ledger how the run ended, and return what it holds of it; a past run ended as it did."""
-        if self.ledger is None:
-            return None
-        if self.run is None:
-            self.ledger.end_run(
-                run_id, exit_status=int(status), counts=dict(counts), guarantee=self.guarantee, cause=self.cause
-            )
-        return self.ledger.run(run_id)
-
-
-def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen") -> Sent:
-    """Decide what would be sent, with what the ledger knows, and leave no trace."""
-    where = ledger_path(request.ledger, config.ledger)
-    address = base_address(request.base_url, config.api)
-    ledger, hashes = None, None
-    if not request.sandbox and where.exists():
-        ledger = Ledger(where, create=False)
-        address = with_instance(address, ledger.facts(address).get("instance"))
-        hashes = ledger.hashes(address)
-    if not request.sandbox:
-        _refuse_forgotten(works, ledger, address, config, screen)
-    made = plan(
-        works,
-        ledger=ledger,
-        hashes=hashes,
-        allow_duplicate=config.allow_duplicate,
-        include=request.include,
-        run_id=run_id,
-        elsewhere=going_on(ledger.sending(address)) if ledger else (),
-    )
-    outcomes = made.outcomes.update(made.doubtful)
-    if request.limit is not None:
-        limited = _limited(run_id, request.limit)
-        for place in made.beyond(request.limit):
-            outcomes[place] = limited
-    if ledger is not None:
-        ledger.close()
-    return Sent(made, outcomes, Outcome(Status.READY, run_id, None))
 
 
 def send(request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen") -> Sent:
@@ -124,23 +58,6 @@ def send(request: "Request", config: Config, works: Sequence[Work], run_id: str,
         session.note_refusal(error)
         session.held_open.close()
         raise
-
-
-def _refuse_forgotten(
-    works: Sequence[Work], ledger: Ledger | None, address: str, config: Config, screen: "Screen"
-) -> None:
-    """Refuse to send what a run created that this ledger does not know; warn where the server's check stands guard."""
-    told = forgotten([work.replaces for work in works], ledger, address)
-    if told and config.allow_duplicate:
-        raise Refused(*told)
-    for warning in told:
-        screen.say(f"Warning: {warning}")
-
-
-def _limited(run_id: str, limit: int) -> Outcome:
-    return Outcome(
-        Status.NOT_SENT, run_id, None, code="limit", message=f"held back by --limit {limit}; the next run goes on"
-    )
 
 
 class _Session:
@@ -176,7 +93,7 @@ class _Session:
             base, key, where = self._sandbox()
         else:
             base, key = (
-                base_address(self.request.base_url, self.config.api),
+                base_address(self.request.base_url, self.config.api.base_url),
                 api_key(self.config.api.key_env, self.config.api.key_file_env),
             )
         self.held_open.enter_context(
@@ -222,7 +139,7 @@ class _Session:
             service.clock.remembered = facts.get("created_ahead")
             ledger.remember(base, instance=service.instance)
             hashes = ledger.hashes(address)
-            _refuse_forgotten(self.works, ledger, address, self.config, self.screen)
+            refuse_forgotten(self.works, ledger, address, self.config, self.screen)
             self._note_run(ledger, address)
             begun = ledger.sending(address)
             ledger.cut_off(address, begun - going_on(begun))
@@ -484,7 +401,7 @@ class _Session:
             statuses.add(ExitStatus.STOPPED)
         otherwise = Outcome(Status.NOT_SENT, self.run_id, None, code="stopped", message=f"not sent: {stop.cause}")
         if stop.cause is None and self.request.limit is not None:
-            otherwise = _limited(self.run_id, self.request.limit)
+            otherwise = held_back(self.run_id, self.request.limit)
         return Sent(
             plan=made,
             outcomes=self.outcomes,

@@ -11,9 +11,10 @@ from pathlib import Path
 import anyio
 
 from importer import config as configs
+from importer.address import base_address
 from importer.api import Campaign, LookupFailed, Service
 from importer.briefing import AT_REST
-from importer.connect import Asked, Terms, base_address
+from importer.connect import Asked, Terms
 from importer.errors import ExitStatus, Refused
 from importer.ledger import Ledger
 from importer.machine import api_key
@@ -42,7 +43,7 @@ def verify(asked: Asked, campaign: int | None, say: Callable[[str], None]) -> Ex
     """
     config = configs.load(asked.config) if asked.config is not None else None
     terms = Terms.of(asked)
-    base = base_address(asked.base_url, terms.api)
+    base = base_address(asked.base_url, terms.api.base_url)
     key = api_key(terms.api.key_env, terms.api.key_file_env)
     wanted = campaign or (config.campaign_id if config and isinstance(config.campaign_id, int) else None)
     mapped = config.campaign_id.map if config and not isinstance(config.campaign_id, int | None) else None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from importer.address import normalise_address
 from importer.answers import RateHeaders, digits, judge, limits, read_lead, read_time
-from importer.api import normalise_address, payload
+from importer.api import payload
 from importer.errors import Refused
 from importer.records import Created, Lead, Meaning, Person, Verdict
 

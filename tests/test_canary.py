@@ -10,8 +10,7 @@ from conftest import Desk, memory
 
 from importer.breakers import Breakers
 from importer.canary import choose, differences
-from importer.deliver import Planned
-from importer.records import Created, Lead, Meaning, Person, Verdict
+from importer.records import Created, Lead, Meaning, Person, Planned, Verdict
 from importer.sandbox import Sandbox
 
 CONFIG = """\

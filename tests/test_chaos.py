@@ -22,7 +22,7 @@ from chaos import Mode, Wanted, judge, make_leads
 from conftest import Desk, memory
 from killed_at import CLOCK_AHEAD, POINTS
 
-from importer.api import normalise_address
+from importer.address import normalise_address
 from importer.ledger import Ledger
 from importer.sandbox import Sandbox
 

@@ -62,16 +62,18 @@ MAY_IMPORT = {
     "machine": set(),
     "clock": set(),
     "answers": set(),
-    "api": {"answers", "clock"},
+    "address": set(),
+    "api": {"address", "answers", "clock"},
     "gate": {"inflight", "answers", "api", "clock", "pace"},
     "settle": {"answers", "api", "clock"},
     "breakers": set(),
     "deliver": {"answers", "inflight", "api", "breakers", "gate", "hashes", "ledger", "outcomes", "settle"},
     "outcomes": set(),
-    "plan": {"deliver", "group", "hashes", "ledger", "mapping", "outcomes"},
+    "plan": {"group", "hashes", "ledger", "mapping", "outcomes"},
+    "rehearse": {"address", "config", "ledger", "machine", "outcomes", "plan", "receipt"},
     "estimate": {"pace"},
     "briefing": {"api", "estimate", "pace"},
-    "canary": {"answers", "deliver", "settle"},
+    "canary": {"answers", "settle"},
     "sandbox_faults": set(),
     "sandbox_memory": set(),
     "sandbox_rules": {"sandbox_faults"},
@@ -79,6 +81,7 @@ MAY_IMPORT = {
     "sandbox": {"sandbox_api", "sandbox_faults", "sandbox_memory", "sandbox_rules"},
     "sending": {
         "inflight",
+        "address",
         "api",
         "briefing",
         "canary",
@@ -95,6 +98,7 @@ MAY_IMPORT = {
         "pipeline",
         "plan",
         "receipt",
+        "rehearse",
         "sandbox",
         "settle",
     },
@@ -119,17 +123,18 @@ MAY_IMPORT = {
         "plan",
         "read",
         "receipt",
+        "rehearse",
         "replay",
         "results",
         "sending",
         "suppress",
         "write",
     },
-    "connect": {"api", "config", "config_values", "gate", "hashes", "ledger", "machine", "pace"},
+    "connect": {"address", "api", "config", "config_values", "gate", "hashes", "ledger", "machine", "pace"},
     "past": {"ledger", "machine"},
     "settle_run": {"api", "connect", "deliver", "ledger", "machine", "settle"},
     "undo": {"api", "connect", "hashes", "ledger", "settle"},
-    "verify": {"api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
+    "verify": {"address", "api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
     "options": {"config", "config_values"},
     "cli_past": {"connect", "ledger", "options", "past", "pipeline", "screen", "settle_run", "undo", "verify"},
     "cli": {"cli_past", "config", "config_values", "options", "pipeline", "sandbox", "screen", "starter"},
@@ -184,6 +189,22 @@ def test_help_answers_without_the_heavy_libraries(heavy: str) -> None:
         f"sys.exit({heavy!r} in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words", ["check sample_data/clinics.xlsx -c configs/clinics.yaml", "init sample_data/clinics.xlsx"]
+)
+def test_commands_that_stay_on_this_machine_load_nothing_for_the_network(words: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom importer.cli import app\n"
+        f"try:\n    app({words.split()!r} + sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code in (0, 1, None)\n"
+        "loaded = {'httpx', 'aiohttp', 'starlette', 'uvicorn', 'importer.api'} & set(sys.modules)\n"
+        "print(loaded, file=sys.stderr)\nsys.exit(bool(loaded))"
+    )
+    option = "--out" if words.startswith("check") else "-o"
+    out = tmp_path / ("a.xlsx" if words.startswith("check") else "a.yaml")
+    done = subprocess.run([sys.executable, "-c", code, option, str(out)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, out.exists()) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "check", "retry", "init"])
