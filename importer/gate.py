@@ -17,6 +17,9 @@ from importer.clock import ServerClock
 from importer.inflight import InFlight
 from importer.pace import Pacer
 
+#: Seconds in which the server lets nothing through, before people are told.
+_SILENCE = 60.0
+
 
 @dataclass(slots=True)
 class Stop:
@@ -47,6 +50,8 @@ class Gate:
         self._standing = 0
         """Requests that stand in the line, its first included."""
         self.waited = 0.0
+        self._refused_since, self._silence = time.monotonic(), _SILENCE
+        """Since when the server has let nothing through, and after how many seconds of that people are told next."""
         self.taken_at = 0.0
         """When the last place was taken; for who just did."""
 
@@ -113,6 +118,22 @@ class Gate:
         )
         if notice := self.pacer.notice:
             self._announce(notice)
+        self._tell_of_refusals(now, status, is_to_wait=status == 429 or (status == 503 and retry_after is not None))
+
+    def _tell_of_refusals(self, now: float, status: int, *, is_to_wait: bool) -> None:
+        """Say, ever more seldom, that the server has let nothing through for long: a run may wait so for ever."""
+        if not is_to_wait:
+            self._refused_since = now if status else self._refused_since
+            self._silence = _SILENCE
+            return
+        for_seconds = now - self._refused_since
+        if for_seconds >= self._silence:
+            self._silence = 2 * for_seconds
+            minutes = f"{for_seconds / 60:,.0f} min" if for_seconds >= 100 else f"{for_seconds:.0f} s"
+            self._announce(
+                f"For {minutes} the server has let nothing through: it answers {status}, to wait. It is tried on; "
+                "--deadline ends that at a time, Ctrl-C now."
+            )
 
     def _there(self, now: float) -> float:
         """Return the server's time, by whose clock a limit is counted anew; by ours where it told none."""

@@ -90,6 +90,18 @@ def test_nobody_leaves_while_the_server_has_everybody_pause(way: str) -> None:
     going(do)
 
 
+def test_a_server_that_only_asks_to_wait_is_told_of_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    now = 1000.0
+    monkeypatch.setattr("importer.gate.time.monotonic", lambda: now)
+    shared = Gate(Pacer((Limit(1000, 1.0),), now=now), Stop(), said.append)
+    for status, after in [(200, 30), *[(429, 5)] * 60, (200, 1), *[(503, 10)] * 8]:
+        now += after
+        shared.hear(status, UNTOLD, 1.0 if status > 200 else None, 0.01)
+    assert [text.split(" the server")[0] for text in said] == ["For 60 s", "For 2 min", "For 4 min", "For 60 s"]
+    assert "answers 429, to wait" in said[0]
+
+
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_a_pause_until_a_reset_is_by_the_servers_clock(ahead: float) -> None:
     clock = ServerClock()
