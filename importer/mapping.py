@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,8 +18,8 @@ from importer.cells import INVISIBLE, Mended, Mending, use_of
 from importer.config import Config, RegionColumn, resolve
 from importer.dates import read_dates
 from importer.emails import invalid_emails
-from importer.phones import parse_phones
-from importer.records import PROBLEMS, no_problems
+from importer.phones import parse_phones, region_code
+from importer.records import PROBLEMS, Table, no_problems
 
 if TYPE_CHECKING:
     from importer.cells import Use
@@ -100,6 +101,20 @@ class Mapped:
 def map_rows(mended: Mended, config: Config) -> Mapped:
     """Map every row of a table by `config`, whose columns must exist in it (`config.check_columns`)."""
     return _Mapper(mended, config).map()
+
+
+def regions_of(tables: Iterable[Table], config: Config) -> set[str]:
+    """Return the countries in which numbers without `+` are read; a column that is not there says none."""
+    contacts = config.secondary_contacts
+    asked = [config.phone.region, *(contact.region for contact in (contacts.columns if contacts else ()))]
+    found = {region for region in asked if isinstance(region, str)}
+    columns = [region for region in asked if isinstance(region, RegionColumn)]
+    for region, table in product(columns, tables):
+        if (header := resolve(table.columns, region.column)) is not None:
+            names = table.cells.get_column(header).str.strip_chars().drop_nulls().unique()
+            codes = (region_code((region.map or {}).get(name, name)) for name in names)
+            found |= {code for code in codes if code is not None}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

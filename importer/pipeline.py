@@ -24,7 +24,7 @@ from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
 from importer.group import Grouped, group_people
 from importer.ledger import SANDBOX_RUN, Ledger, Run, new_run_id
 from importer.machine import finishing, process_of
-from importer.mapping import Mapped, map_rows
+from importer.mapping import Mapped, map_rows, regions_of
 from importer.plan import Work
 from importer.read import expand, read
 from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
@@ -281,8 +281,8 @@ def _wrong_command(request: Request, table: Table) -> list[str]:
 def _understand(request: Request, screen: Screen, tables: Sequence[Table], seconds: dict[str, float]) -> _Inputs:
     """Map and group every table, and see that each result has a place to go to."""
     config = _config(request, [results.split(table)[0] for table in tables])
-    region = config.phone.region if isinstance(config.phone.region, str) else None
-    suppressed, warnings = suppression_list(config.suppress, region)
+    regions = regions_of((results.split(table)[0] for table in tables), config) if config.suppress else set()
+    suppressed, warnings = suppression_list(config.suppress, regions)
     for warning in warnings:
         screen.say(warning)
     works = []

@@ -1,7 +1,8 @@
 """Do-not-call lists: which E.164 numbers must not be imported."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -18,14 +19,16 @@ _DAY = r"^\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}\b"
 
 _CELLS = {"row": pl.Int64, "text": pl.String}
 
+_OR_REGION = ", or set phone.region in the config"
+
 #: Rows of a list that are named where their numbers can't be read.
 _NAMED = 5
 
 
-def suppression_list(paths: Sequence[Path], region: str | None) -> tuple[dict[str, str], list[str]]:
+def suppression_list(paths: Sequence[Path], regions: Collection[str]) -> tuple[dict[str, str], list[str]]:
     """Return the numbers on the lists, each with the name of its list, and what people must know about the lists.
 
-    `region` reads numbers without a `+`. A list is a text file with a number a line, or a CSV or workbook: there every
+    `regions`, those of the leads, read numbers without a `+`, each of them in every one. A list is a text file with a number a line, or a CSV or workbook: there every
     column counts that holds numbers. A number is held back in every reading it may have. Rows whose number can't be
     read protect nobody, and are told. Raises `Refused` for a list that can't be read, and for one with no number in
     it, since such a list protects nobody.
@@ -35,15 +38,15 @@ def suppression_list(paths: Sequence[Path], region: str | None) -> tuple[dict[st
     for path in paths:
         table = read(path, Source())
         cells = _cells(table)
-        numbers = _numbers(cells["text"], region)
+        numbers = _numbers(cells["text"], regions)
         if numbers.is_empty() and table.cells.height:
             raise Refused(
                 f"suppression list {path}: none of its {table.cells.height} rows holds a phone number that can be read. "
-                "Write one number a line, with its country as +49…, or set phone.region in the config."
+                f"Write one number a line, with its country as +49…{'' if regions else _OR_REGION}."
             )
         if numbers.is_empty() and not table.headers:
             notes.append(f"Warning: suppression list {path.name} is empty, so nobody is held back by it.")
-        notes += _unread(path, cells, numbers, region)
+        notes += _unread(path, cells, numbers, regions)
         found |= dict.fromkeys(numbers["phone"], path.name)
     return found, notes
 
@@ -57,19 +60,22 @@ def _cells(table: Table) -> pl.DataFrame:
     return pl.concat([headers, *columns]).drop_nulls("text")
 
 
-def _numbers(texts: pl.Series, region: str | None) -> pl.DataFrame:
+def _numbers(texts: pl.Series, regions: Collection[str]) -> pl.DataFrame:
     """Return `text` and `phone` of each text that is a number, once for each of its readings."""
     texts = texts.unique()
-    readings = [
-        pl.DataFrame(
-            {"text": texts, "phone": parse_phones(texts, region, missing_plus=plus, several="first")["phone"]},
-        )
-        for plus in ("national", "restore")
-    ]
+    bare = texts.filter(~texts.str.strip_chars().str.starts_with("+"))
+    readings = [_read(texts, None, "national"), _read(bare, None, "restore")]
+    readings += [_read(bare, region, plus) for region in sorted(regions) for plus in ("national", "restore")]
     return pl.concat(readings).drop_nulls().unique(maintain_order=True)
 
 
-def _unread(path: Path, cells: pl.DataFrame, numbers: pl.DataFrame, region: str | None) -> list[str]:
+def _read(texts: pl.Series, region: str | None, plus: Literal["national", "restore"]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"text": texts, "phone": parse_phones(texts, region, missing_plus=plus, several="first")["phone"]}
+    )
+
+
+def _unread(path: Path, cells: pl.DataFrame, numbers: pl.DataFrame, regions: Collection[str]) -> list[str]:
     """Tell which rows hold digits as a number has them, but none that can be read."""
     text = pl.col("text")
     rows = cells.group_by("row", maintain_order=True).agg(
@@ -81,8 +87,7 @@ def _unread(path: Path, cells: pl.DataFrame, numbers: pl.DataFrame, region: str 
         return []
     hold, where = count_of(unread.len(), "row holds", plural="rows hold"), "row" if unread.len() == 1 else "rows"
     named = ", ".join(f"{row:,}" for row in unread.head(_NAMED)) + (", …" if unread.len() > _NAMED else "")
-    remedy = "" if region else ", or set phone.region in the config"
     return [
         f"Warning: suppression list {path.name}: {hold} a number that can't be read ({where} {named}), so nobody is "
-        f"held back by it. Write it with its country as +49…{remedy}."
+        f"held back by it. Write it with its country as +49…{'' if regions else _OR_REGION}."
     ]

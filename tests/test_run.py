@@ -395,6 +395,22 @@ def test_rows_of_a_suppression_list_that_protect_nobody_are_told(desk: Desk, san
     assert statuses(desk.rows("a.check.csv")) == ["suppressed", "suppressed"]
 
 
+def test_numbers_of_a_suppression_list_are_read_in_the_countries_of_the_rows(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("dnc.txt", "030 23125017\n(212) 555-0101\n")
+    desk.write("a.csv", "Phone,Land\n2125550101,USA\n+493023125017,Germany\n+12125550102,\n")
+    desk.write(
+        "c.yaml",
+        "campaign_id: 7\nphone: {column: Phone, region: {column: Land, map: {USA: US}}}\nsuppress: [dnc.txt]\n",
+    )
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", "--yes")
+    assert "Warning: suppression" not in ended.err
+    assert statuses(desk.rows("a.results.csv")) == ["suppressed", "suppressed", "created"]
+    desk.write("dnc.txt", "(212) 555-0101\n+493023125017\n")
+    desk.write("a.csv", "Phone,Land\n+493023125017,FR\n")
+    ended = desk.run("check", "a.csv", "-c", "c.yaml")
+    assert "held back by it. Write it with its country as +49….\n" in ended.err
+
+
 def test_the_log_masks_phones_and_mails(desk: Desk, serve: Callable[..., Sandbox]) -> None:
     desk.write("a.csv", people(100))
     desk.write("c.yaml", CONFIG)
