@@ -8,6 +8,7 @@ own authority is named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
 """
 
 import asyncio
+import os
 import re
 import ssl
 import time
@@ -82,9 +83,22 @@ def _no_answer(error: Exception) -> Verdict:
     """Judge a request that got no answer, by the table. Only `str` of an error is told: its `repr` may hold the key."""
     raised = error.__cause__ if isinstance(error, httpx.TransportError) and error.__cause__ else error
     row = next(row for row in _FAILURES if isinstance(raised, row.raised))
-    detail = " ".join(str(raised).split())[:200] or type(raised).__name__.strip("_")
     doubt = "" if row.meaning is _SURELY else ", so the lead may or may not have been created"
-    return Verdict(row.meaning, row.code, f"{row.words}{doubt} ({detail})", systemic=row.systemic)
+    detail = _detail(raised, row.code)
+    told = f"{row.words}{doubt}" + (f" ({detail})" if detail else "")
+    return Verdict(row.meaning, row.code, told, systemic=row.systemic)
+
+
+def _detail(raised: BaseException, code: str) -> str:
+    """Say more of a failure than its row does, in the words of the system rather than those of a library."""
+    if code == "unforeseen":
+        return " ".join(str(raised).split())[:200] or type(raised).__name__
+    if isinstance(raised, aiohttp.ClientConnectorCertificateError):
+        return str(getattr(raised.certificate_error, "verify_message", ""))
+    if isinstance(raised, aiohttp.ClientSSLError):
+        return str(getattr(raised.os_error, "reason", None) or "").replace("_", " ").lower()
+    is_of_the_system = isinstance(raised, aiohttp.ClientOSError) and code != "no_such_host"
+    return os.strerror(raised.errno).lower() if is_of_the_system and raised.errno else ""  # type: ignore[attr-defined]
 
 
 # What goes out and comes back.

@@ -33,7 +33,8 @@ def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, in
         )
     for campaign_id, leads in counts.items():
         campaign = known[campaign_id]
-        at_rest = f" It is {campaign.status}, so nobody is called yet." if campaign.status in AT_REST else ""
+        status = "a draft" if campaign.status == "draft" else campaign.status
+        at_rest = f" It is {status}, so nobody is called yet." if campaign.status in AT_REST else ""
         say(
             f"Campaign {campaign_id} {campaign.name!r} ({campaign.status or 'status not told'}): {count_of(leads, 'lead')}.{at_rest}"
         )

@@ -17,7 +17,7 @@ from importer.config import resolve
 from importer.config_values import MAX_CONTACTS
 from importer.emails import invalid_emails
 from importer.header_words import Meaning, folded, language, meaning, names_a_thing
-from importer.phones import judge, parse_phones, region_code
+from importer.phones import REGIONS, judge, parse_phones, region_code
 from importer.records import Table
 
 #: Rows looked at: the first ones, and others spread over the rest.
@@ -29,17 +29,6 @@ _FEW_TEXTS = 100
 #: Of a column's texts that must be what the column is taken for. Lists have mistakes; half is no mistake any more.
 _MOST, _HALF = 0.9, 0.5
 
-#: Where a list without any country in it may come from, by the language of its headers. None: any of them.
-_REGIONS: dict[str | None, tuple[str, ...]] = {
-    "en": ("US", "GB", "CA", "AU", "IE", "NZ", "ZA", "IN"),
-    "de": ("DE", "AT", "CH"),
-    "pt": ("BR", "PT"),
-    "es": ("ES", "MX", "AR", "CO", "CL", "PE"),
-    "fr": ("FR", "BE", "CH"),
-    "it": ("IT", "CH"),
-}
-_ELSEWHERE = ("NL", "SE", "NO", "DK", "FI", "PL", "CZ", "GR", "TR")
-_REGIONS[None] = tuple(dict.fromkeys([code for codes in _REGIONS.values() for code in codes] + [*_ELSEWHERE]))
 
 _SHAPE = r"^'?(?:tel:)?\(?\+?[\d(][\d\s().\-/\u00a0\u2009\u202f\u2010-\u2014]{5,24}\d\)?$"
 _DATE_SHAPE = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?:[ T].*)?$"
@@ -300,7 +289,7 @@ class _Guesser:
         written = column.share(lambda texts: _phone_shaped(texts) & texts.str.contains(_WRITTEN_AS_PHONE))
         if written < _MOST:
             return False
-        regions: list[str | None] = [None, *_REGIONS[None]]
+        regions: list[str | None] = [None, *REGIONS[None]]
         return any(_usable(column.texts, region) >= _MOST for region in regions)
 
     def _own_phones(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -341,9 +330,9 @@ class _Guesser:
     def _by_format(self, national: pl.Series) -> Region:
         """Choose the only country, of the language of the headers or of all, in which the numbers are valid."""
         spoken = language(self.table.columns)
-        shares = {code: _usable(national, code, only_there=True) for code in _REGIONS[None]}
+        shares = {code: _usable(national, code, only_there=True) for code in REGIONS[None]}
         fitting = tuple(code for code, share in shares.items() if share >= _MOST)
-        near = tuple(code for code in fitting if code in _REGIONS[spoken])
+        near = tuple(code for code in fitting if code in REGIONS[spoken])
         if len(fitting) == 1:
             return Region(fitting[0], sure=Sure.LIKELY, why="the only country in which the numbers are valid")
         if spoken and len(near) == 1:

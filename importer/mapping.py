@@ -18,7 +18,7 @@ from importer.cells import INVISIBLE, Mended, Mending, use_of
 from importer.config import Config, RegionColumn, resolve
 from importer.dates import read_dates
 from importer.emails import invalid_emails
-from importer.phones import parse_phones, region_code
+from importer.phones import REGIONS, parse_phones, region_code
 from importer.records import PROBLEMS, Table, no_problems
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ _SLICE = 1 << 16
 
 #: How the first cell of a row of totals begins, in six languages.
 _TOTALS = r"(?i)^\s*(?:grand |sub)?(?:totals?|sum|summe|gesamt(?:summe)?|zwischensumme|totale|somme|suma|soma)\s*:?\s*$"
+
+#: A region is doubted where so many numbers, and such a share, can't be used; and another is named that fits so many
+#: of the first different ones.
+_FEW, _MOST, _NEARLY_ALL, _TRIED = 5, 0.5, 0.9, 100
 
 #: Different cells that are shown where `where` fits none.
 _SHOWN = 5
@@ -307,12 +311,29 @@ class _Mapper:
             source = source.zip_with(~usable, pl.Series([header]).new_from_index(0, self.height))
             phone = phone.zip_with(~usable, parsed["phone"])
             found.append(_problems(parsed["code"], header, parsed["reason"], slot=slot))
+            if slot == 0 and isinstance(regions, str):
+                self._doubt_region(texts, parsed["phone"], header, regions)
         unusable = phone.is_null()
         problems = [frame.filter(unusable.gather(frame["index"])) for frame in found]
         if slot == 0:
             empty = unusable & self.cells.select(pl.all_horizontal(pl.col(headers).is_null())).to_series()
             problems.append(_flag(empty, "phone_missing", headers[0], self._missing(empty)))
         return phone, source, problems
+
+    def _doubt_region(self, texts: pl.Series, phone: pl.Series, header: str, region: str) -> None:
+        """Say so where most numbers can't be used, and nearly all of them could in another country."""
+        bad = texts.filter(phone.is_null() & texts.is_not_null())
+        if bad.len() < max(_FEW, _MOST * (texts.len() - texts.null_count())):
+            return
+        tried = bad.unique(maintain_order=True).head(_TRIED)
+        usable = {code: parse_phones(tried, code)["phone"].count() / tried.len() for code in REGIONS[None]}
+        fitting = sorted((code for code, share in usable.items() if share >= _NEARLY_ALL), key=usable.get, reverse=True)  # type: ignore[arg-type]
+        if fitting:
+            where = " or ".join(fitting[:3])
+            self.notes.append(
+                f"Warning: {bad.len():,} of {texts.count():,} numbers in column {header!r} can't be used with region {region}; "
+                f"nearly all of them could with {where}. Put phone.region or --region right."
+            )
 
     def _missing(self, empty: pl.Series) -> pl.Series:
         """Say of each row without a phone what to do; a row of totals is named as one."""

@@ -49,7 +49,7 @@ def tell_history(ledger: Ledger, *, limit: int, as_json: bool) -> str:
         return "\n".join(json.dumps(_facts(ledger, run), ensure_ascii=False) for run in runs)
     if not runs:
         return "No run yet."
-    lines = [f"{'RUN':<26} {'WHEN':<16} {'COMMAND':<7} {'BY':<10} {'EXIT':>4}  ROWS AND INPUTS"]
+    lines = [f"{'RUN':<26} {'LOCAL TIME':<16} {'COMMAND':<7} {'BY':<10} {'EXIT':>4}  ROWS AND INPUTS"]
     for run in runs:
         inputs = ", ".join(one.path.name for one in ledger.inputs(run.run_id))
         status = str(run.exit_status) if run.exit_status is not None else _without_end(run)[0]
@@ -70,7 +70,7 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         ("Run", run.run_id),
         ("Command", run.command + _options(run.request)),
         ("By", run.who),
-        ("Began", _when(run.started_at)),
+        ("Began", f"{_when(run.started_at)}, local time"),
         ("Ended", f"{_when(run.finished_at)}, exit status {run.exit_status}: {ended}" if run.finished_at else ended),
         ("Why it stopped", run.cause),
         ("Rows", _counts(run.counts)),
@@ -79,12 +79,17 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         ("Guarantee", run.guarantee),
         ("Service", run.service and run.service.partition("#")[0]),  # behind it a hash of the key
         ("Version", run.tool_version),
-        ("Config", f"{run.request.get('config') or 'none'} (decisions {run.config_hash})"),
+        ("Config", f"{run.request.get('config') or 'none'} (decisions {_short(run.config_hash)})"),
     ]
     for one in ledger.inputs(run.run_id):
-        result = f"{one.result_path} (SHA-256 {one.result_sha256})" if one.result_path else "not written"
-        lines += [("Input", f"{one.path} (SHA-256 {one.sha256})"), ("Result", result)]
+        result = f"{one.result_path} (SHA-256 {_short(one.result_sha256)})" if one.result_path else "not written"
+        lines += [("Input", f"{one.path} (SHA-256 {_short(one.sha256)})"), ("Result", result)]
     return "\n".join(f"{name + ':':<16} {value}" for name, value in lines if value)
+
+
+def _short(digest: str | None) -> str:
+    """Return the beginning of a hash, by which people compare; `--json` has it whole."""
+    return f"{digest[:12]}…" if digest else "unknown"
 
 
 def _facts(ledger: Ledger, run: Run) -> dict[str, Any]:
@@ -127,6 +132,8 @@ def _counts(counts: dict[str, int]) -> str:
 def _without_rows(run: Run) -> str:
     if run.exit_status is None:
         return _without_end(run)[1]
+    if run.exit_status == ExitStatus.STOPPED:  # by a "no", or before it came to its rows
+        return "stopped before the first lead"
     return _ENDS.get(ExitStatus(run.exit_status), "no rows") if run.exit_status else "no rows"
 
 

@@ -121,6 +121,19 @@ def _usual(asked: pl.DataFrame, missing_plus: MissingPlus) -> pl.Series:
     return pl.concat([nothing, *answered]).sort("at")["phone"]
 
 
+#: Where a list without any country in it may come from, by the language of its headers. None: any of them.
+REGIONS: dict[str | None, tuple[str, ...]] = {
+    "en": ("US", "GB", "CA", "AU", "IE", "NZ", "ZA", "IN"),
+    "de": ("DE", "AT", "CH"),
+    "pt": ("BR", "PT"),
+    "es": ("ES", "MX", "AR", "CO", "CL", "PE"),
+    "fr": ("FR", "BE", "CH"),
+    "it": ("IT", "CH"),
+}
+_ELSEWHERE = ("NL", "SE", "NO", "DK", "FI", "PL", "CZ", "GR", "TR")
+REGIONS[None] = tuple(dict.fromkeys([code for codes in REGIONS.values() for code in codes] + [*_ELSEWHERE]))
+
+
 def region_code(name: str) -> str | None:
     """Return the alpha-2 code of a country given by code or by its name in any language, else None."""
     name = name.strip()

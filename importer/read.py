@@ -158,6 +158,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _kind(path: Path, content: bytes) -> str:
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise Refused(
+            f"{path}: this is a config by its name. Name it with -c, and the list that it is for as the input."
+        )
     if content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(path, content)
     if content.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):

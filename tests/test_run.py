@@ -505,3 +505,30 @@ def test_a_row_of_totals_is_named_as_one(desk: Desk, sandbox: Sandbox) -> None:
     told = [row["import_error"] for row in desk.rows("a.results.csv")]
     assert "Fill in one" in told[1]
     assert "looks like a row of totals. Take it out" in told[2]
+
+
+@pytest.mark.parametrize(
+    ("region", "phones", "told"),
+    [
+        ("FR", [f"030 231250{n:02d}" for n in range(10)], "could with GB or DE or IT. Put phone.region"),
+        ("DE", [f"030 231250{n:02d}" for n in range(10)], None),
+        ("FR", ["030 23125000"] * 4, None),  # too few to doubt anything
+        ("FR", ["x"] * 10, None),  # none would do
+        ("FR", [*["030 23125000"] * 5, *[f"+4930231250{n:02d}" for n in range(9)]], None),
+    ],
+)
+def test_a_region_in_which_most_numbers_are_none_is_doubted(
+    desk: Desk, sandbox: Sandbox, region: str, phones: list[str], told: str | None
+) -> None:
+    desk.write("c.yaml", f"campaign_id: 7\nphone: {{column: Phone, region: {region}}}\n")
+    desk.write("a.csv", "Phone\n" + "".join(f"{phone}\n" for phone in phones))
+    said = desk.run("check", "a.csv", "-c", "c.yaml").err
+    assert ("can't be used with region" in said) == (told is not None)
+    assert told is None or told in said
+
+
+def test_a_config_that_is_given_as_the_list_is_refused(desk: Desk) -> None:
+    desk.write("c.yaml", CONFIG)
+    ended = desk.run("run", "c.yaml")
+    assert ended.status == 2
+    assert "Name it with -c" in ended.err
