@@ -234,7 +234,8 @@ def sandbox(
         typer.Option(
             "--fault",
             metavar="KIND",
-            help="A kind of fault, such as hang, reset, close, cut_body, drip, 500, 502, garbage, busy; may be repeated. Default: all alike.",
+            help="A kind of fault: hang, reset, close, cut_headers, cut_body, drip, 500, 502, 503, garbage, html_200 (a web page), "
+            "no_id, busy (429); some also with _before behind, where the lead is not stored. May be repeated. Default: all alike.",
             show_default=False,
         ),
     ] = None,
@@ -250,6 +251,7 @@ def sandbox(
     ] = 0.0,
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults repeatable.")] = None,
     no_lookup: Annotated[bool, typer.Option("--no-lookup", help="Don't offer the look-up of leads.")] = False,
+    refuse_key: Annotated[bool, typer.Option("--refuse-key", help="Answer 401, as to a key that is wrong.")] = False,
 ) -> None:
     """Serve a local OtoniStark API.
 
@@ -281,6 +283,7 @@ def sandbox(
             lookup_fault_rate=lookup_faults,
             seed=seed,
             lookup=not no_lookup,
+            keys=() if refuse_key else None,
         )
         serve(options, print)
         return ExitStatus.OK

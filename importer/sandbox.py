@@ -141,7 +141,8 @@ def serve(options: Options, announce: Callable[[str], None]) -> None:
     box = Sandbox(options)
 
     def say() -> None:
-        key = "any key will do" if options.keys is None else "only its own keys will do"
+        others = "only its own keys will do" if options.keys else "no key will do"
+        key = "any key will do" if options.keys is None else others
         announce(f"OtoniStark sandbox at {box.url} ({key}). Ctrl-C ends it.")
         for campaign in options.campaigns:
             announce(f"  campaign {campaign['id']}: {campaign['name']!r} ({campaign['status']})")

@@ -1,6 +1,7 @@
 """The sandbox: as strict as the vendor's page, and broken only where it was asked to be."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
+from conftest import Desk
 
 from importer.errors import Refused
 from importer.sandbox import CAMPAIGNS, FAULTS, MAGIC, Options, Sandbox
@@ -668,3 +671,18 @@ def test_serving_on_the_command_line_ends_with_0_on_a_signal(number: int) -> Non
         os.kill(process.pid, number)
         out, err = process.communicate(timeout=10)
         assert (process.returncode, out, err) == (0, b"", b"")
+
+
+def test_the_command_can_refuse_every_key_and_names_every_fault(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "importer", "sandbox"]
+    shown = subprocess.run([*words, "--help"], capture_output=True, text=True, check=True).stdout
+    assert {kind.removesuffix("_before") for kind in FAULTS} <= {*re.findall(r"\w+", shown)}
+    with subprocess.Popen([*words, "--refuse-key"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().decode().split()[3]
+        desk = Desk(tmp_path, url)
+        desk.write("a.csv", "phone_number\n+12125550100\n")
+        ended = desk.run("run", "a.csv", "--campaign", "7", "--yes")
+        process.terminate()
+    assert ended.status == 3, ended.err
+    assert "key" in ended.err
