@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY
+from conftest import KEY, Desk
 
 from importer.cells import mend
 from importer.cli import app
@@ -297,3 +297,20 @@ def test_a_cell_is_refused_as_the_page_says(row: list[str], tmp_path: Path) -> N
 
 def test_the_page_names_every_kind_of_file_that_is_read() -> None:
     assert [row[0] for row in rows("spreadsheets.md", "kind")] == list(READERS)
+
+
+def test_the_readme_shows_what_the_demo_says(tmp_path: Path) -> None:
+    """But for the port, the run and how long it took."""
+    block = re.search(r"## See it work.*?```\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    desk = Desk(tmp_path)
+    shutil.copy(ROOT / "sample_data" / "clinics.xlsx", tmp_path)
+    words = ("run", "clinics.xlsx", "--config", str(ROOT / "configs" / "clinics.yaml"), "--sandbox", "--yes")
+    ended = desk.run(*words)
+    said = f"{ended.err}demo/{ended.out}"
+
+    def plain(text: str) -> list[str]:
+        text = re.sub(r":\d+/api", ":0/api", text)
+        return [re.sub(r"Run sandbox-\S+; time: .*", "Run; time", line) for line in text.splitlines()]
+
+    assert plain(block[1]) == plain(said)
