@@ -182,7 +182,8 @@ def _is_receipt(told: Any) -> bool:
         and has(told.get("input"), name=str, folder=str, sha256=str)
         and has(told.get("result"), name=str, sha256=str)
         and ("config" in told and (told["config"] is None or has(told["config"], path=str, sha256=str)))
-        and "" not in (told["input"]["name"], told["result"]["name"])
+        and all(name and name == Path(name).name for name in (told["input"]["name"], told["result"]["name"]))
+        and (told["config"] is None or bool(Path(told["config"]["path"]).name))
     )
 
 
@@ -202,7 +203,7 @@ def _there(places: Sequence[Path]) -> Path | None:
 def _sha256(path: Path) -> str | None:
     try:
         return sha256_of(path)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file has
         return None
 
 

@@ -1,5 +1,6 @@
 """Receipts: whatever is changed is named, whatever is no receipt is refused."""
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable
@@ -92,6 +93,15 @@ def test_whatever_stands_in_a_receipt_there_is_an_answer(desk: Desk, data: st.Da
         return
     # Files are known by their content: a name may change, and the number of rows follows from the counts.
     assert found or inner[part] == before or part in ("folder", "name", "path", "rows")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/b", "a\0b", "x" * 300])
+@pytest.mark.parametrize("part", ["input", "result", "config"])
+def test_a_name_that_no_file_has_is_an_answer_too(desk: Desk, part: str, name: str) -> None:
+    told = receipt_of(desk)
+    told[part]["path" if part == "config" else "name"] = name
+    with contextlib.suppress(Refused):
+        assert held(desk, told)
 
 
 def test_a_receipt_that_can_not_be_written_takes_nothing_from_the_result(
