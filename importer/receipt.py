@@ -148,7 +148,7 @@ def differences(path: Path, ledger: Ledger | None) -> tuple[list[str], list[str]
         places = [config, path.with_name(config.name)]
         _hold(agrees, differs, "config", _there(places) or config, told["config"]["sha256"])
     _hold(agrees, differs, "result", result, told["result"]["sha256"])
-    cells = _cells(result, differs) if result.is_file() else pl.DataFrame()
+    cells = _cells(result, differs) if _stands(result) else pl.DataFrame()
     if "import_status" in cells.columns:
         _hold_rows(agrees, differs, result, cells, told)
     _hold_ledger(agrees, differs, told, result, cells, ledger)
@@ -197,7 +197,14 @@ def _source(path: Path, told: Mapping[str, Any], ledger: Ledger | None) -> Path:
 
 
 def _there(places: Sequence[Path]) -> Path | None:
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if _stands(place)), None)
+
+
+def _stands(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file has
+        return False
 
 
 def _sha256(path: Path) -> str | None:
@@ -214,7 +221,7 @@ def _hold(agrees: list[str], differs: list[str], what: str, path: Path, sha256: 
     elif found is not None:
         differs.append(f"{what} {path}: it was changed since the run")
     else:
-        differs.append(f"{what} {path}: it {'can not be read' if path.exists() else 'is not there any more'}")
+        differs.append(f"{what} {path}: it {'can not be read' if _stands(path) else 'is not there any more'}")
 
 
 def _cells(result: Path, differs: list[str]) -> pl.DataFrame:
@@ -263,6 +270,9 @@ def _hold_ledger(
     for name, value in asdict(Facts.of(run)).items():
         if told.get(name) != value:
             differs.append(f"ledger: run {run.run_id} has {name} {value!r}, the receipt says {told.get(name)!r}")
+    if (run.request.get("config") is None) != (told["config"] is None):
+        had, says = ("no", "one") if run.request.get("config") is None else ("a", "none")
+        differs.append(f"ledger: run {run.run_id} had {had} config, the receipt names {says}")
     inputs = ledger.inputs(run.run_id)
     if told["input"]["sha256"] not in {one.sha256 for one in inputs}:
         differs.append(f"ledger: run {run.run_id} had another input")
