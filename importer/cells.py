@@ -112,12 +112,14 @@ class Mended:
 
     `cells` are trimmed, restored, and null where empty; refused ones stand as they are. `shown` are the user's cells
     as a result file has them: as they were, but number cells with the zeros that their format shows, since the format
-    does not go along. `notes` (schema `PROBLEMS`) tell each row what was restored.
+    does not go along. `amounts` are the table's without those of phones and IDs, which a result has as texts. `notes`
+    (schema `PROBLEMS`) tell each row what was restored.
     """
 
     table: Table
     cells: pl.DataFrame
     shown: pl.DataFrame
+    amounts: pl.DataFrame = field(default_factory=pl.DataFrame)
     notes: pl.DataFrame = field(default_factory=no_problems)
     mendings: tuple[Mending, ...] = ()
     refusals: Mapping[tuple[Use, str], pl.DataFrame] = field(default_factory=dict)
@@ -144,6 +146,7 @@ class _Mender:
     def __init__(self, table: Table, config: Config) -> None:
         self.table = table
         self.uses = _uses(table, config)
+        self.texts = _phones_and_ids(table, config)
         self.beyond_ascii: set[str] = set()
         self.empty = {text.lower() for text in config.source.empty}
         self.notes: list[pl.DataFrame] = []
@@ -164,6 +167,7 @@ class _Mender:
             self.table,
             mended,
             shown,
+            self.table.amounts.drop(self.texts, strict=False),
             pl.concat(self.notes) if self.notes else no_problems(),
             tuple(self.mendings),
             {use: pl.concat(lines) for use, lines in self.refusals.items()},
@@ -388,6 +392,16 @@ def _uses(table: Table, config: Config) -> dict[str, frozenset[Use]]:
         if header is not None:
             found.setdefault(header, set()).add(use)
     return {name: frozenset(uses) for name, uses in found.items()}
+
+
+def _phones_and_ids(table: Table, config: Config) -> set[str]:
+    """Return the columns that hold numbers to call, or that say what belongs together."""
+    found = {name for name, use in _named_uses(config) if use == "phone"}
+    if config.campaign_id is not None and not isinstance(config.campaign_id, int):
+        found.add(config.campaign_id.column)
+    if config.secondary_contacts is not None and config.secondary_contacts.group_by is not None:
+        found.add(config.secondary_contacts.group_by)
+    return {header for name in found if (header := resolve(table.cells.columns, name)) is not None}
 
 
 def _named_uses(config: Config) -> Iterator[tuple[str, Use]]:

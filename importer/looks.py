@@ -1,4 +1,4 @@
-"""How the columns of an .xlsx input look: their widths and number formats, for its result to look alike.
+"""How the columns of an .xlsx input look: their widths, and the formats of their dates, for its result to look alike.
 
 Only the head of the sheet is looked at, and nothing depends on it but looks: what can't be found is left out.
 """
@@ -20,27 +20,22 @@ _ROWS = 50
 #: What a file's widths hold beside the characters (ECMA-376 Part 1, 18.3.1.13), with 7 pixels for a digit.
 _PADDING = 5 / 7
 
-#: Formats that have a number only (ECMA-376 Part 1, 18.8.30): of days, and of amounts, shares and fractions.
+#: Formats of dates that have a number only (ECMA-376 Part 1, 18.8.30).
 _BUILT_IN_DATES = frozenset({14, 15, 16, 17, 22})
-_BUILT_IN_NUMBERS = frozenset({2, 3, 4, 9, 10, 11, 12, 13, 37, 38, 39, 40, 41, 42, 43, 44, 48})
-_DATE = re.compile(r"(?i)[dmyhs]")
 _DAY = re.compile(r"(?i)d|y")
 _A_DAY = r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?"
-#: Those of whole numbers show what a text shows too, and phones and IDs have them.
-_WHOLE = re.compile(r"0+|#+|#+0")
 _NO_FORMAT = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
 
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """By the unique name of a column: `widths` in characters, `dates` and `numbers` the number format of its cells.
+    """By the unique name of a column: `widths` in characters, `dates` the number format of its days.
 
-    `numbers` has no formats that show the digits alone, nor any of a column where a format shows what the number lacks. A format is its code, or its number where it is one of those that Excel shows by the language of the machine.
+    A format is its code, or its number where it is one of those that Excel shows by the language of the machine.
     """
 
     widths: dict[str, float] = field(default_factory=dict)
     dates: dict[str, str | int] = field(default_factory=dict)
-    numbers: dict[str, str | int] = field(default_factory=dict)
 
 
 def looks_of(table: Table) -> Looks:
@@ -50,7 +45,7 @@ def looks_of(table: Table) -> Looks:
     try:
         with zipfile.ZipFile(table.path) as archive:
             head = _head(archive, str(table.places["sheet"].first()))
-            dates, numbers = _formats(archive)
+            formats = _date_formats(archive)
     except (OSError, KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return Looks()
     first_row = int(table.places["row"].item(0))
@@ -58,8 +53,7 @@ def looks_of(table: Table) -> Looks:
     widths = dict(_widths(head))
     return Looks(
         {name: widths[letters] for letters, name in columns.items() if letters in widths},
-        _dates(table, head, columns, dates, first_row),
-        _numbers(table, head, columns, numbers, first_row),
+        _dates(table, head, columns, formats, first_row),
     )
 
 
@@ -75,29 +69,23 @@ def _head(archive: zipfile.ZipFile, sheet: str) -> str:
     raise KeyError(sheet)
 
 
-def _formats(archive: zipfile.ZipFile) -> tuple[dict[str, str | int], dict[str, str | int]]:
-    """Return the formats of days, and those of numbers, by the number of the style that cells have."""
+def _date_formats(archive: zipfile.ZipFile) -> dict[str, str | int]:
+    """Return the formats of days by the number of the style that cells have."""
     styles = archive.read("xl/styles.xml").decode("utf-8", errors="replace")
     codes = {
         _attribute(tag, "numFmtId"): _attribute(tag, "formatCode") or ""
         for tag in re.findall(r"<(?:\w+:)?numFmt\s[^>]*>", styles)
     }
     dates: dict[str, str | int] = {}
-    numbers: dict[str, str | int] = {}
     block = re.search(r"<(?:\w+:)?cellXfs.*?</(?:\w+:)?cellXfs>", styles, re.DOTALL)
     for number, tag in enumerate(re.findall(r"<(?:\w+:)?xf\s[^>]*>", block[0] if block else "")):
         kind = _attribute(tag, "numFmtId") or "0"
         if kind in codes:
-            bare = _NO_FORMAT.sub("", codes[kind])
-            if _DAY.search(bare):
+            if _DAY.search(_NO_FORMAT.sub("", codes[kind])):
                 dates[str(number)] = codes[kind]
-            elif re.search("[0#?]", bare) and not _DATE.search(bare) and not _WHOLE.fullmatch(codes[kind]):
-                numbers[str(number)] = codes[kind]
         elif int(kind) in _BUILT_IN_DATES:
             dates[str(number)] = int(kind)
-        elif int(kind) in _BUILT_IN_NUMBERS:
-            numbers[str(number)] = int(kind)
-    return dates, numbers
+    return dates
 
 
 def _columns(table: Table, head: str, header_row: int) -> dict[str, str]:
@@ -143,21 +131,6 @@ def _dates(
             name = columns.get(letters)
             is_day = name is not None and re.fullmatch(_A_DAY, table.cells[name][place] or "")
             if name is not None and is_day and style in formats:
-                found.setdefault(name, formats[style])
-    return found
-
-
-def _numbers(
-    table: Table, head: str, columns: dict[str, str], formats: dict[str, str | int], first_row: int
-) -> dict[str, str | int]:
-    """Return the format of the first number that each column holds near the top."""
-    found: dict[str, str | int] = {}
-    completed = set(table.formats["column"])
-    for place in range(min(_ROWS, table.cells.height) if formats else 0):
-        for letters, style, _ in _cells(head, first_row + place):
-            name = columns.get(letters, "")
-            is_number = name in table.numbers.columns and table.numbers[name][place]
-            if is_number and style in formats and name not in completed:
                 found.setdefault(name, formats[style])
     return found
 

@@ -96,11 +96,6 @@ class Mapped:
         """Return what a table without columns comes to."""
         return cls(pl.DataFrame(), no_problems(), no_problems())
 
-    def all_phone_columns(self) -> set[str]:
-        """Return the user's columns that hold phones, those of contacts in columns too."""
-        fields = (self.field_columns or {}).items()
-        return {*self.phone_columns, *(column for field, column in fields if field.endswith(".phone_number"))}
-
 
 def map_rows(mended: Mended, config: Config) -> Mapped:
     """Map every row of a table by `config`, whose columns must exist in it (`config.check_columns`)."""

@@ -1,4 +1,4 @@
-"""The digits that a workbook's number format shows and the number itself has not (ECMA-376 Part 1, 18.8.31)."""
+"""What a workbook's number format shows beside the number (ECMA-376 Part 1, 18.8.31): digits in front, or an amount."""
 
 import re
 from collections.abc import Iterator
@@ -11,6 +11,57 @@ _TOKEN = re.compile(r'"([^"]*)"|\\(.)|_.|\*.|\[([^\]]*)\]|(.)', re.DOTALL)
 _CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?\d+(?:\.\d+)?)")
 #: Letters of dates, signs of shares, powers and fractions: no format of digits.
 _NO_DIGITS = re.compile(r"[A-Za-z%/@]")
+
+
+#: Signs of a number format without texts in quotes, escaped signs, gaps (`_x`), fillers (`*x`) and brackets.
+_SIGNS = re.compile(r'"([^"]*)"|\\(.)|[_*].|\[[^\]]*\]')
+
+
+def adds_to_number(code: str) -> bool:
+    """Tell whether a number format (ECMA-376 Part 1, 18.8.31) shows digits or signs that a bare number has not.
+
+    Zeros in front, or signs before and amid the digits, as in `00000`, `"+"0`, `000-0000`; not thousands separators,
+    currencies, percents, exponents, fractions and dates.
+    """
+    positive = re.split(r';(?=(?:[^"]*"[^"]*")*[^"]*$)', code, maxsplit=1)[0]
+    bare = _SIGNS.sub(lambda match: "\0" if (match[1] or match[2] or "").strip() else "", positive)
+    if re.search(r"[ymdhsegbaEGYMDHS@%/$€£¥]|General", bare):
+        return False
+    whole = bare.split(".")[0]
+    last = max(whole.rfind(sign) for sign in "0#?")
+    if last < 0:
+        return False
+    literals = "".join(match[1] or match[2] or "" for match in _SIGNS.finditer(positive))
+    signs = re.sub(r"[0#?,\s]", "", whole[: last + 1])
+    padded = len(re.sub(r"[^0#?]", "", whole[whole.find("0") :])) if "0" in whole else 0  # from the first 0 on
+    return padded > 1 or (bool(signs) and "." not in bare and not re.search(r"[A-Za-z$€£¥]", literals))
+
+
+#: Formats of amounts that have a number only (ECMA-376 Part 1, 18.8.30). Some of them Excel shows by the machine's language.
+BUILT_IN_AMOUNTS = {number: str(number) for number in (*range(2, 14), *range(37, 45), 48)}
+
+
+def is_amount(code: str) -> bool:
+    """Tell whether a number format shows amounts: decimals, thousands, fractions, a currency, a share, an exponent.
+
+    A format that Excel knows by its number is that number. Days and times are none, nor is what adds digits, nor what may
+    show an ID, such as `0`.
+    """
+    if code in BUILT_IN_AMOUNTS.values():
+        return True
+    bare = re.sub(r"E(?=[-+]0)|(?<=[#?0 ])/(?= *[#?\d])", ".", _SIGNS.sub("", code))
+    if not code.isprintable() or len(code) > _LONGEST or re.search(r"[A-Za-z/]", bare) or not re.search("[0#?]", bare):
+        return False
+    return bool(re.search(r"[.,%]", bare) or re.search(r"[$€£¥%]", code)) and not adds_to_number(code)
+
+
+#: Signs of a format that Excel takes.
+_LONGEST = 255
+
+
+def is_telling(code: str) -> bool:
+    """Tell whether a reader has to keep a number format beside the number."""
+    return adds_to_number(code) or is_amount(code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -359,10 +359,8 @@ def _work(
     mapped = map_rows(mended, config)
     _add(seconds, "phones", mapped.phone_seconds)
     _add(seconds, "mapping", max(time.monotonic() - began - mapped.phone_seconds, 0.0))
-    # As far as a number format shows what the number has not, the result shows it too; and phones stay texts there.
-    phones = mapped.all_phone_columns()
-    names = [name for name, header in zip(table.columns, table.headers, strict=True) if {name, header} & phones]
-    table = replace(table, cells=mended.shown, numbers=table.numbers.drop(names, strict=False))
+    # As far as a number format shows what the number has not, the result shows it too; phones and IDs are texts there.
+    table = replace(table, cells=mended.shown, amounts=mended.amounts)
     rows = table.places["row"]
     order = rows
     if previous is not None:

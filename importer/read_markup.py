@@ -16,9 +16,10 @@ import polars as pl
 
 from importer.encodings import to_utf8
 from importer.errors import Refused
+from importer.number_formats import is_telling
 from importer.records import Source, Table
 from importer.sheet_xml import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, too_many_cells
-from importer.sheets import CELLS, Facts, Sheet, adds_to_number, table_of, trimmed
+from importer.sheets import CELLS, Facts, Sheet, table_of, trimmed
 
 #: Columns that one cell of a page may span (HTML, "Tabular data").
 _MAX_SPAN = 1000
@@ -267,7 +268,7 @@ class _Book:
         match tag.removeprefix(_SHEET):
             case "Style":
                 self._style = of_sheet.get("ID", "")
-            case "NumberFormat" if adds_to_number(of_sheet.get("Format", "")):
+            case "NumberFormat" if is_telling(of_sheet.get("Format", "")):
                 self._formats[self._style] = of_sheet["Format"]
             case "Worksheet":
                 self._grid = _Grid(self._path, of_sheet.get("Name", ""))

@@ -1,7 +1,7 @@
 """Workbooks → sheets of text cells, through fastexcel (calamine); row numbers as Excel shows them.
 
 What fastexcel 0.21 does to cells, pinned by `tests/test_read.py`: a number comes as its shortest text (`17`, not
-`17.0`; decimals to 15 digits, so no float tails), a boolean as `true`, text as it stands, an empty text as null. A day
+`17.0`; decimals to nine places, which `sheets` rids of tails), a boolean as `true`, text as it stands, an empty text as null. A day
 comes as `2026-01-05 00:00:00`, a time of day as one in 1899, an error cell as null; integers of more than 15 digits
 come as the nearest float. These four are put right here (`sheet_xml` and `sheet_records` tell what fastexcel does not).
 """

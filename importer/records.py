@@ -122,6 +122,9 @@ class Table:
     its unique name, as high as `cells`; dates, times and booleans are no numbers. No columns for text files."""
     formats: pl.DataFrame = field(default_factory=no_formats)
     """Number cells shown with more than their number (schema `FORMATS`)."""
+    amounts: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """How a workbook shows its amounts: for each column that has some an Enum column of number formats (such as
+    `#,##0.00`, or Excel's own number for one), under its unique name, null for all other cells. It is looks only."""
     delimiter: str | None = None
     """Of a text file."""
     encoding: str | None = None

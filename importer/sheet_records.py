@@ -17,8 +17,9 @@ import polars as pl
 
 from importer.errors import Refused
 from importer.headers import letter
+from importer.number_formats import BUILT_IN_AMOUNTS, is_telling
 from importer.sheet_xml import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Told, refuse_cells, too_many_cells
-from importer.sheets import CELLS, Facts, adds_to_number
+from importer.sheets import CELLS, Facts
 from importer.unpack import read_part
 from importer.wording import count_of
 
@@ -33,7 +34,7 @@ class _Found:
     """What a sheet's records tell, as they go by."""
 
     formats: Mapping[int, str]
-    """By style of cells, those that add to the number."""
+    """By style of cells, those that are telling."""
     numbers: list[tuple[int, int, str | None]] = field(default_factory=list)
     texts: dict[int, dict[int, str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
@@ -181,7 +182,7 @@ def tell_xls(path: Path, content: bytes) -> dict[str, Told]:
 
 
 def _of_stream(path: Path, stream: bytes) -> dict[str, Told]:
-    codes: dict[int, str] = {}
+    codes = dict(BUILT_IN_AMOUNTS)
     styles: list[int] = []
     sheets: list[tuple[str, int]] = []
     is_new = True
@@ -199,9 +200,7 @@ def _of_stream(path: Path, stream: bytes) -> dict[str, Told]:
             styles.append(struct.unpack_from("<H", body, 2)[0])
         elif kind == 0xFC and struct.unpack_from("<I", body, 4)[0] > len(stream) // 3:
             raise Refused(_damaged(path, "it claims more texts than it has bytes"))
-    formats = {
-        place: codes[style] for place, style in enumerate(styles) if style in codes and adds_to_number(codes[style])
-    }
+    formats = {place: codes[style] for place, style in enumerate(styles) if style in codes and is_telling(codes[style])}
     told, cells = {}, 0
     for name, offset in sheets:
         found = _Found(formats)
@@ -312,7 +311,7 @@ def tell_xlsb(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
 
 
 def _xlsb_formats(path: Path, archive: zipfile.ZipFile) -> dict[int, str]:
-    codes: dict[int, str] = {}
+    codes = dict(BUILT_IN_AMOUNTS)
     formats: dict[int, str] = {}
     place, inside = 0, False
     for kind, body in _wide_records(read_part(path, archive, "xl/styles.bin")):
@@ -322,7 +321,7 @@ def _xlsb_formats(path: Path, archive: zipfile.ZipFile) -> dict[int, str]:
             inside = kind == 617
         elif kind == 47 and inside:  # BrtXF
             code = codes.get(struct.unpack_from("<H", body, 2)[0], "")
-            if adds_to_number(code):
+            if is_telling(code):
                 formats[place] = code
             place += 1
     return formats

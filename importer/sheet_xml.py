@@ -18,7 +18,8 @@ import polars as pl
 
 from importer.errors import Refused
 from importer.headers import letter
-from importer.sheets import CELLS, Facts, adds_to_number
+from importer.number_formats import BUILT_IN_AMOUNTS, is_telling
+from importer.sheets import CELLS, Facts
 from importer.unpack import free_memory, read_part
 from importer.wording import count_of
 
@@ -147,15 +148,16 @@ def _sheet_parts(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _formats(styles: bytes) -> dict[int, str]:
-    """Return the number format of each style of cells whose format adds to the number."""
+    """Return the number format of each style of cells whose format is telling."""
     root = ElementTree.fromstring(styles)  # noqa: S314
-    codes = {}
+    codes = {str(number): code for number, code in BUILT_IN_AMOUNTS.items()}
     for element in root.iter():
-        if element.tag.endswith("}numFmt") and adds_to_number(element.get("formatCode", "")):
-            codes[element.get("numFmtId")] = element.get("formatCode", "")
+        if element.tag.endswith("}numFmt"):
+            codes[element.get("numFmtId", "")] = element.get("formatCode", "")
+    codes = {number: code for number, code in codes.items() if is_telling(code)}
     styles_of_cells = next((element for element in root if element.tag.endswith("}cellXfs")), ())
     return {
-        place: codes[style.get("numFmtId")]
+        place: codes[style.get("numFmtId", "")]
         for place, style in enumerate(styles_of_cells)
         if style.get("numFmtId") in codes
     }

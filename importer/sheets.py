@@ -1,7 +1,6 @@
 """Sheets of cells → one table: which sheets, where the header stands, what is hidden. For every kind that has sheets."""
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -12,6 +11,7 @@ import polars as pl
 
 from importer.errors import Refused
 from importer.headers import is_result_header, unique_names
+from importer.number_formats import is_amount
 from importer.records import Source, Table, no_formats
 from importer.wording import count_of
 
@@ -21,6 +21,9 @@ HEADER_SEARCH = 50
 #: Texts of numbers; what stands in a number cell and looks otherwise is a date.
 NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 
+
+#: Digits that Excel keeps of a number, and shows.
+_DIGITS = 15
 
 #: Number cells by their place on the sheet, from 0.
 CELLS: dict[str, Any] = {"row": pl.UInt32, "column": pl.UInt32, "format": pl.String}
@@ -32,7 +35,7 @@ class Facts:
 
     notes: tuple[str, ...] = ()
     numbers: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CELLS))
-    """Number cells (schema `CELLS`); `format` is null where it adds nothing to the number."""
+    """Number cells (schema `CELLS`); `format` is null where it is not telling (`number_formats`)."""
     hidden_rows: frozenset[int] = frozenset()
     hidden_columns: frozenset[int] = frozenset()
     is_filtered: bool = False
@@ -67,31 +70,8 @@ class _Part:
     places: pl.DataFrame
     numbers: pl.DataFrame
     formats: pl.DataFrame
+    amounts: pl.DataFrame
     notes: list[str]
-
-
-#: Signs of a number format without texts in quotes, escaped signs, gaps (`_x`), fillers (`*x`) and brackets.
-_SIGNS = re.compile(r'"([^"]*)"|\\(.)|[_*].|\[[^\]]*\]')
-
-
-def adds_to_number(code: str) -> bool:
-    """Tell whether a number format (ECMA-376 Part 1, 18.8.31) shows digits or signs that a bare number has not.
-
-    Zeros in front, or signs before and amid the digits, as in `00000`, `"+"0`, `000-0000`; not thousands separators,
-    currencies, percents, exponents, fractions and dates.
-    """
-    positive = re.split(r';(?=(?:[^"]*"[^"]*")*[^"]*$)', code, maxsplit=1)[0]
-    bare = _SIGNS.sub(lambda match: "\0" if (match[1] or match[2] or "").strip() else "", positive)
-    if re.search(r"[ymdhsegbaEGYMDHS@%/$€£¥]|General", bare):
-        return False
-    whole = bare.split(".")[0]
-    last = max(whole.rfind(sign) for sign in "0#?")
-    if last < 0:
-        return False
-    literals = "".join(match[1] or match[2] or "" for match in _SIGNS.finditer(positive))
-    signs = re.sub(r"[0#?,\s]", "", whole[: last + 1])
-    padded = len(re.sub(r"[^0#?]", "", whole[whole.find("0") :])) if "0" in whole else 0  # from the first 0 on
-    return padded > 1 or (bool(signs) and "." not in bare and not re.search(r"[A-Za-z$€£¥]", literals))
 
 
 def trimmed(cells: pl.DataFrame) -> pl.DataFrame:
@@ -128,6 +108,7 @@ def table_of(path: Path, sheets: Sequence[Sheet], *, kind: str, source: Source, 
         notes=tuple(_notes(sheets, chosen, parts, skip=skip)),
         numbers=_numbers(parts),
         formats=_formats(parts),
+        amounts=_amounts(parts),
     )
 
 
@@ -195,9 +176,9 @@ def _part(path: Path, sheet: Sheet, header_row: int | None, *, skip: bool) -> _P
     if skip and hidden is not None:
         body, on_sheet = body.filter(~hidden), on_sheet.filter(~hidden)
     places = on_sheet.to_frame().select(sheet=pl.lit(sheet.name), row=pl.col("row").cast(pl.Int64) + 1)
-    numbers, formats = _typed(sheet, body, on_sheet, dict(zip(columns, names, strict=True)))
+    numbers, formats, amounts = _typed(sheet, body, on_sheet, dict(zip(columns, names, strict=True)))
     notes += [*repeated, *_told(sheet, place, hidden, skip=skip)]
-    return _Part(headers, body, places, numbers, formats, notes)
+    return _Part(headers, _without_tails(body, numbers), places, numbers, formats, amounts, notes)
 
 
 def _header_place(path: Path, sheet: Sheet, header_row: int | None) -> tuple[int, list[str]]:
@@ -250,11 +231,13 @@ def _filled(row: Sequence[str | None]) -> int:
 
 def _typed(
     sheet: Sheet, body: pl.DataFrame, on_sheet: pl.Series, names: dict[int, str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return `Table.numbers` and `Table.formats` of one part; `on_sheet` are the rows kept, `names` by place."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return `Table.numbers`, `formats` and `amounts` of one part; `on_sheet` are the rows kept, `names` by place."""
     index = pl.DataFrame({"row": on_sheet, "index": pl.int_range(on_sheet.len(), dtype=pl.UInt32, eager=True)})
     cells = sheet.facts.numbers.join(index, on="row", how="inner")
-    numbers, formats = [], [no_formats()]
+    codes = sheet.facts.numbers["format"].drop_nulls().unique(maintain_order=True).to_list()
+    of_amounts = pl.Enum([code for code in codes if is_amount(code)])
+    numbers, formats, amounts = [], [no_formats()], []
     for (column,), group in cells.group_by("column", maintain_order=True):
         name = names.get(int(str(column)) - sheet.first_column)
         if name is None:
@@ -264,9 +247,31 @@ def _typed(
         if is_number.any():
             numbers.append(is_number.alias(name))
         shown = group.filter(pl.col("format").is_not_null() & is_number.gather(group["index"]))
-        formats.append(shown.select("index", pl.lit(name).alias("column"), "format"))
+        amount = pl.col("format").cast(of_amounts, strict=False)
+        formats.append(shown.filter(amount.is_null()).select("index", pl.lit(name).alias("column"), "format"))
+        if (of_column := shown.select("index", amount).drop_nulls()).height:
+            empty = pl.repeat(None, body.height, dtype=of_amounts, eager=True)
+            amounts.append(empty.scatter(of_column["index"], of_column["format"]).alias(name))
     ordered = sorted(numbers, key=lambda series: body.columns.index(series.name))
-    return pl.DataFrame(ordered), pl.concat(formats).sort("index", maintain_order=True)
+    return pl.DataFrame(ordered), pl.concat(formats).sort("index", maintain_order=True), pl.DataFrame(amounts)
+
+
+def _without_tails(body: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
+    """Write decimals in 15 digits where these are the same number: calamine's nine places make 99999999.1 end in 099999994."""
+    changed = []
+    for is_number in numbers:
+        texts = body[is_number.name]
+        digits = texts.str.len_bytes() - texts.str.starts_with("-").cast(pl.UInt32) - 1
+        places = (is_number & (digits > _DIGITS) & texts.str.contains(".", literal=True)).arg_true()
+        if places.len():
+            exact = [_shortest(text) for text in texts.gather(places).to_list()]
+            changed.append(texts.scatter(places, exact))
+    return body.with_columns(changed)
+
+
+def _shortest(text: str) -> str:
+    shorter = format(float(text), f".{_DIGITS}g")
+    return shorter if "e" not in shorter and float(shorter) == float(text) else text
 
 
 def _numbers(parts: Sequence[_Part]) -> pl.DataFrame:
@@ -279,6 +284,23 @@ def _numbers(parts: Sequence[_Part]) -> pl.DataFrame:
     ]
     frame = pl.concat(padded, how="diagonal")
     return frame.select(pl.exclude("\0").fill_null(value=False))
+
+
+def _amounts(parts: Sequence[_Part]) -> pl.DataFrame:
+    """Join the parts' amounts; each knows its own formats only."""
+    found = [part.amounts for part in parts if part.amounts.width]
+    if not found:
+        return pl.DataFrame()
+    codes = pl.Enum(
+        pl.concat(column.drop_nulls().unique().cast(pl.String) for frame in found for column in frame).unique()
+    )
+    frames = [
+        part.amounts.cast(codes)
+        if part.amounts.width
+        else pl.repeat(None, part.cells.height, dtype=codes, eager=True).to_frame("\0")
+        for part in parts
+    ]
+    return pl.concat(frames, how="diagonal").select(pl.exclude("\0"))
 
 
 def _formats(parts: Sequence[_Part]) -> pl.DataFrame:

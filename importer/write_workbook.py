@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -47,6 +47,11 @@ _MARK = "#F8B4B4"
 
 #: Cells per piece of XML: some 20 MB, so that memory does not grow with the file.
 _CELLS_AT_ONCE = 150_000
+#: Excel holds some 200 number formats (Microsoft, "Excel specifications and limits"); with more, amounts come as texts.
+_MOST_FORMATS = 150
+#: Signs that a format adds to an amount: separators, decimals and a currency.
+_FOR_FORMAT = 8
+
 _PACKING = 1  # from 3 on, packing takes longer than building the rows does
 
 
@@ -64,8 +69,7 @@ def too_big(kind: str, rows: int, columns: int) -> str | None:
 def write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Sequence[str], ours: pl.DataFrame) -> None:
     """Write one sheet: header frozen and bold, filter, marked cells, the input's widths.
 
-    Cells are texts, but our counts, and the days and numbers that the input has as such and in a format of their own,
-    which they keep.
+    Cells are texts, but our counts, and the days and amounts that the input has as such, which keep their format.
     """
     # An empty header is written too, as an empty text: else readers take the sheet to begin at the first filled column.
     names = [*headers, *RESULT_COLUMNS]
@@ -75,14 +79,10 @@ def write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Seque
     ours, _ = _cut(_with_notes(ours, notes), RESULT_COLUMNS)
     ours = _with_numbers(ours)
     rows = side_by_side(user, ours)
-    looks = looks_of(table)
-    book = _frame(_sheet_name(table.places), top, rows, _widths(top, rows, user.columns, looks), looks)
+    looks, amounts = looks_of(table), _amounts(table, user)
+    widths = _widths(top, rows, user.columns, looks, amounts)
+    book = _frame(_sheet_name(table.places), top, rows, widths, [*looks.dates.values(), *_formats(amounts)])
     dates = {place: book.formats[looks.dates[name]] for place, name in enumerate(user.columns) if name in looks.dates}
-    numbers = {
-        place: (book.formats[looks.numbers[name]], table.numbers[name])
-        for place, name in enumerate(user.columns)
-        if name in looks.numbers
-    }
     marks = _marked(user.columns, headers, ours["import_error_column"])
     styles = _styles(book, user.width, ours, marks)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_PACKING) as packed:
@@ -91,7 +91,7 @@ def write_xlsx(file: IO[bytes], table: Table, user: pl.DataFrame, headers: Seque
         with packed.open(book.sheet, "w", force_zip64=True) as sheet:
             sheet.write(book.before)
             sheet.write(_rows(top, 1, [book.header] * top.width))
-            for piece in _pieces(rows, styles, book.text, dates, numbers):
+            for piece in _pieces(rows.hstack(amounts.get_columns()), styles, book, dates):
                 sheet.write(piece)
             sheet.write(book.after)
 
@@ -111,10 +111,12 @@ class _Book:
     fills: dict[str, str]
     """Of the status cell, by status."""
     formats: dict[str | int, str]
-    """Of days and numbers, by number format."""
+    """Of days and amounts, by number format."""
 
 
-def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[float], looks: Looks) -> _Book:
+def _frame(
+    name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[float], own_formats: Iterable[str | int]
+) -> _Book:
     """Let XlsxWriter make the workbook around the rows; blank cells in its last row tell the styles' numbers."""
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
@@ -122,7 +124,7 @@ def _frame(name: str, top: pl.DataFrame, rows: pl.DataFrame, widths: Sequence[fl
         # "@": what people type into such a cell stays text too: 0170… keeps its zero.
         text = {"num_format": "@"}
         colors = list(dict.fromkeys(_FILLS.values()))
-        formats = list(dict.fromkeys([*looks.dates.values(), *looks.numbers.values()]))
+        formats = list(dict.fromkeys(own_formats))
         made = [
             book.add_format(style)
             for style in (
@@ -169,12 +171,33 @@ def _sheet_name(places: pl.DataFrame) -> str:
     return "Results" if not name.strip() or name.casefold() == "history" else name
 
 
-def _widths(top: pl.DataFrame, rows: pl.DataFrame, names: Sequence[str], looks: Looks) -> list[float]:
+def _amounts(table: Table, user: pl.DataFrame) -> pl.DataFrame:
+    """Return the formats of amounts by cell, as `amount 0` for the first of the user's columns, and so on."""
+    places = {name: place for place, name in enumerate(user.columns)}
+    known = [column for column in table.amounts if column.name in places]
+    if len({code for column in known for code in _codes(column)}) > _MOST_FORMATS:
+        return pl.DataFrame()
+    return pl.DataFrame([column.alias(f"amount {places[column.name]}") for column in known])
+
+
+def _formats(amounts: pl.DataFrame) -> list[str | int]:
+    """Return formats as XlsxWriter takes them: a code, or the number that Excel has for it (`Table.amounts`)."""
+    return [int(code) if code.isdigit() else code for column in amounts for code in _codes(column)]
+
+
+def _codes(column: pl.Series) -> list[str]:
+    return column.drop_nulls().unique().cast(pl.String).sort().to_list()
+
+
+def _widths(
+    top: pl.DataFrame, rows: pl.DataFrame, names: Sequence[str], looks: Looks, amounts: pl.DataFrame
+) -> list[float]:
     """Return a width per column, in characters: the input's, else its widest cell among the first thousand, 8 to 50."""
     lengths = pl.all().cast(pl.String).str.len_chars().max().fill_null(0)
     body = rows.head(1000).select(lengths).row(0)
     # The filter's button takes three characters of the header.
     fitting = [min(max(8, 3 + head, 1 + cell), 50) for head, cell in zip(top.select(lengths).row(0), body, strict=True)]
+    fitting = [fit + _FOR_FORMAT * (f"amount {place}" in amounts.columns) for place, fit in enumerate(fitting)]
     own = [looks.widths.get(name, fit) for name, fit in zip(names, fitting, strict=False)]
     return [*own, *fitting[len(own) :]]
 
@@ -255,20 +278,15 @@ def _shortened(text: str, units: int) -> str:
     return text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore")
 
 
-#: By the place of a column: the style of its numbers, and which of its cells are numbers.
-_Numbers = Mapping[int, tuple[str, pl.Series]]
-
-
 def _pieces(
-    rows: pl.DataFrame, styles: Sequence[str | pl.Expr], text: str, dates: Mapping[int, str], numbers: _Numbers
+    rows: pl.DataFrame, styles: Sequence[str | pl.Expr], book: _Book, dates: Mapping[int, str]
 ) -> Iterable[bytes]:
     """Yield the rows' XML; the next piece is built while this one is packed."""
     step = max(1, _CELLS_AT_ONCE // rows.width)
     with ThreadPoolExecutor(1) as builder:
         ahead = None
         for start in range(0, rows.height, step):
-            here = {place: (style, which.slice(start, step)) for place, (style, which) in numbers.items()}
-            following = builder.submit(_rows, rows.slice(start, step), start + 2, styles, text, dates, here)
+            following = builder.submit(_rows, rows.slice(start, step), start + 2, styles, book, dates)
             if ahead is not None:
                 yield ahead.result()
             ahead = following
@@ -280,14 +298,13 @@ def _rows(
     rows: pl.DataFrame,
     first: int,
     styles: Sequence[str | pl.Expr],
-    text: str = "",
+    book: _Book | None = None,
     dates: Mapping[int, str] = MappingProxyType({}),
-    numbers: _Numbers = MappingProxyType({}),
 ) -> bytes:
     """Return `<row>` elements (ECMA-376, 18.3.1.73) for cells of text and integers, numbered from `first`.
 
-    `dates` are the styles of the columns whose days are written as such, `numbers` those of numbers; a cell with another
-    style than `text` is not.
+    `dates` are the styles of the columns whose days are written as such, and columns `amount N` of `rows` are formats of
+    cells that are written as numbers; a marked cell is neither.
     """
     # Styles go by the cells as they were, before escaping.
     chosen = [
@@ -296,14 +313,11 @@ def _rows(
         if isinstance(style, pl.Expr)
     ]
     number = pl.int_range(first, first + rows.height, eager=True).cast(pl.String).alias("number")
-    cells = [_cell(place, dtype, styles[place]) for place, dtype in enumerate(rows.dtypes)]
-    valued = {place: _day(place, style) for place, style in dates.items()}
-    for place, (style, which) in numbers.items():
-        chosen.append(which.alias(f"number {place}"))
-        valued[place] = pl.coalesce(*([valued[place]] if place in valued else []), _number(place, style))
-    for place, value in valued.items():
-        plain = pl.col(f"style {place}") == text if isinstance(styles[place], pl.Expr) else pl.lit(True)
-        cells[place] = pl.coalesce(pl.when(plain).then(value), cells[place])
+    cells = [_cell(place, dtype, style) for place, (dtype, style) in enumerate(zip(rows.dtypes, styles, strict=False))]
+    if book:
+        for place, value in _valued(rows, book, dates):
+            plain = pl.col(f"style {place}") == book.text if isinstance(styles[place], pl.Expr) else pl.lit(True)
+            cells[place] = pl.coalesce(pl.when(plain).then(value), cells[place])
     line = pl.concat_str(pl.lit('<row r="'), "number", pl.lit('">'), *cells, pl.lit("</row>"), ignore_nulls=True)
     xml = _as_xml(rows).with_columns(number, *chosen).select(line.str.join("")).item()
     return (xml or "").encode()
@@ -320,6 +334,17 @@ def _cell(place: int, dtype: pl.DataType, style: str | pl.Expr) -> pl.Expr:
         before, after = '"><v>', "</v></c>"
     full = pl.concat_str(*start, pl.lit(before), pl.col(str(place)).cast(pl.String), pl.lit(after))
     return pl.coalesce(full, pl.concat_str(*start, pl.lit('"/>'))) if own else full
+
+
+def _valued(rows: pl.DataFrame, book: _Book, dates: Mapping[int, str]) -> Iterator[tuple[int, pl.Expr]]:
+    """Yield the `<c>` elements of days and amounts with the place of their column."""
+    for place, style in dates.items():
+        yield place, _day(place, style)
+    styles = {str(code): style for code, style in book.formats.items()}
+    for name in rows.columns:
+        if name.startswith("amount "):
+            place = int(name.removeprefix("amount "))
+            yield place, _amount(place, styles)
 
 
 #: Excel counts days from here; before March 1900 it counts one that never was.
@@ -347,13 +372,14 @@ _SAME = r"^(-?(?:0|[1-9]\d{0,14})(?:\.\d{0,14}[1-9])?)$"
 _DIGITS = 15
 
 
-def _number(place: int, style: str) -> pl.Expr:
-    """Return the `<c>` elements of a column's numbers; null for those that may not come back as they are, and for texts."""
+def _amount(place: int, styles: Mapping[str, str]) -> pl.Expr:
+    """Return the `<c>` elements of a column's amounts; null for those that may not come back as they are, and for texts."""
     text = pl.col(str(place)).str.extract(_SAME)
     short = text.str.count_matches(r"\d") <= _DIGITS
-    value = pl.when(pl.col(f"number {place}") & short & (text != "-0")).then(text)
+    value = pl.when(short & (text != "-0")).then(text)
+    style = pl.col(f"amount {place}").cast(pl.String).replace_strict(styles, default=None, return_dtype=pl.String)
     start = pl.lit(f'<c r="{xlsxwriter.utility.xl_col_to_name(place)}')
-    return pl.concat_str(start, "number", pl.lit(f'" s="{style}"><v>'), value, pl.lit("</v></c>"))
+    return pl.concat_str(start, "number", pl.lit('" s="'), style, pl.lit('"><v>'), value, pl.lit("</v></c>"))
 
 
 def _as_xml(rows: pl.DataFrame) -> pl.DataFrame:

@@ -521,7 +521,7 @@ def filled(folder: Path, code: str | int, values: list[float | str]) -> Path:
     return path
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(CODES), st.lists(NUMBERS, min_size=1, max_size=6))
 def test_numbers_of_every_format_read_the_same_from_the_result(
     tmp_path: Path, code: str | int, values: list[float | str]
