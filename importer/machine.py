@@ -1,5 +1,6 @@
 """What the machine gives: the key, the ledger's place, the lock that lets one sender at a time, and its signals."""
 
+import getpass
 import hashlib
 import json
 import os
@@ -51,6 +52,14 @@ def api_key(key_env: str, key_file_env: str) -> str:
             f"the API key in {key_env} or its file is damaged: it holds spaces, line breaks or letters that no key has. Copy it again."
         )
     return key
+
+
+def user() -> str:
+    """Return who runs this; empty where the machine does not say."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def ledger_path(option: Path | None, configured: Path | None) -> Path:

@@ -26,10 +26,13 @@ _ENDS = {
 
 
 def find_run(ledger: Ledger, wanted: str) -> Run:
-    """Return the run that an ID, its beginning, or `last` names. Raises `Refused` where none or several fit."""
+    """Return the run that an ID, its beginning, or `last` names. Raises `Refused` where none or several fit.
+
+    `last` is the last one that sent leads: what `undo` did is no run to settle, or to undo.
+    """
     runs = ledger.runs()
-    if wanted in ("last", "latest") and runs:
-        return runs[0]
+    if wanted in ("last", "latest") and (sent := next((run for run in runs if run.command != "undo"), None)):
+        return sent
     if not wanted.strip():  # an unset variable of a script must not mean "any"
         raise Refused("RUN is empty: it should be a run's ID, its beginning, or last. See: lead-importer history")
     fitting = [run for run in runs if run.run_id == wanted] or [run for run in runs if run.run_id.startswith(wanted)]
@@ -51,7 +54,7 @@ def tell_history(ledger: Ledger, *, limit: int, as_json: bool) -> str:
         return "No run yet."
     lines = [f"{'RUN':<26} {'LOCAL TIME':<16} {'COMMAND':<7} {'BY':<10} {'EXIT':>4}  ROWS AND INPUTS"]
     for run in runs:
-        inputs = ", ".join(one.path.name for one in ledger.inputs(run.run_id))
+        inputs = ", ".join(one.path.name for one in ledger.inputs(run.run_id)) or _undoes(run)
         status = str(run.exit_status) if run.exit_status is not None else _without_end(run)[0]
         counts = _counts(run.counts) or _without_rows(run)
         told = f"{run.run_id:<26} {_when(run.started_at):<16} {run.command:<7} {run.who or '':<10}"
@@ -69,22 +72,38 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
     lines: list[tuple[str, object]] = [
         ("Run", run.run_id),
         ("Command", run.command + _options(run.request)),
+        ("Undoes", run.request.get("run")),
         ("By", run.who),
         ("Began", f"{_when(run.started_at)}, local time"),
         ("Ended", f"{_when(run.finished_at)}, exit status {run.exit_status}: {ended}" if run.finished_at else ended),
         ("Why it stopped", run.cause),
         ("Rows", _counts(run.counts)),
         ("Leads now", _counts({state: count for state, count in standings.items() if state not in _IN_DOUBT})),
+        ("Undone", "; ".join(_undone(ledger, run))),
         ("Leads in doubt", f"{doubts:,} (lead-importer settle {run.run_id})" if doubts else None),
         ("Guarantee", run.guarantee),
         ("Service", run.service and run.service.partition("#")[0]),  # behind it a hash of the key
         ("Version", run.tool_version),
-        ("Config", f"{run.request.get('config') or 'none'} (decisions {_short(run.config_hash)})"),
+        (
+            "Config",
+            f"{run.request.get('config') or 'none'} (decisions {_short(run.config_hash)})" if run.config_hash else None,
+        ),
     ]
     for one in ledger.inputs(run.run_id):
         result = f"{one.result_path} (SHA-256 {_short(one.result_sha256)})" if one.result_path else "not written"
         lines += [("Input", f"{one.path} (SHA-256 {_short(one.sha256)})"), ("Result", result)]
     return "\n".join(f"{name + ':':<16} {value}" for name, value in lines if value)
+
+
+def _undoes(run: Run) -> str:
+    return f"of run {run.request['run']}" if run.command == "undo" else ""
+
+
+def _undone(ledger: Ledger, run: Run) -> Iterable[str]:
+    """Say what `undo` did to a run, the first time first."""
+    for one in reversed(ledger.runs()):
+        if one.command == "undo" and one.request.get("run") == run.run_id:
+            yield f"{_when(one.started_at)} {_counts(one.counts) or _without_rows(one)} (run {one.run_id})"
 
 
 def _short(digest: str | None) -> str:

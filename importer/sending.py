@@ -4,7 +4,6 @@
 """
 
 import gc
-import getpass
 import signal
 import tempfile
 import time
@@ -32,7 +31,7 @@ from importer.gate import Gate, Stop
 from importer.hashes import Hashes
 from importer.inflight import MOST
 from importer.ledger import Ledger, Run
-from importer.machine import SIGNALS, api_key, going_on, ledger_path, sole_sender
+from importer.machine import SIGNALS, api_key, going_on, ledger_path, sole_sender, user
 from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, plan, planned, with_column
@@ -175,7 +174,7 @@ class _Session:
                 tool_version=version("lead-importer"),
                 config_hash=self.config.fingerprint(),
                 request=self.request.as_json() | {"suppress": [sha256_of(path) for path in self.config.suppress]},
-                who=_user(),
+                who=user(),
                 guarantee=None,
                 cause=None,
                 exit_status=None,
@@ -427,13 +426,6 @@ def _leave(status: int) -> None:
     import os
 
     os._exit(status)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""
 
 
 def _has_uvloop() -> bool:

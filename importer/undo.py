@@ -5,10 +5,12 @@ was, and no lead is taken for deleted that is not.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -16,9 +18,10 @@ import orjson
 
 from importer.api import LookupFailed
 from importer.connect import Connection, Terms, connect
-from importer.errors import Refused, Stopped
+from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.hashes import Hashes
-from importer.ledger import Ledger, Member, Run
+from importer.ledger import Ledger, Member, Run, new_run_id
+from importer.machine import user
 from importer.records import Created, Meaning
 from importer.settle import as_text
 
@@ -74,11 +77,47 @@ async def _online(
         ours = [_Ours(*row) for row in ledger.created_by(run.run_id)]
         if not confirm(len(ours)):
             raise Stopped("Nothing was deleted, as you said no.")
-        for campaign_id in sorted({lead.campaign_id for lead in ours}):
-            wanted = {lead.lead_id: lead for lead in ours if lead.campaign_id == campaign_id}
-            shown = await _listed(connection, campaign_id, wanted)
-            for lead_id, lead in wanted.items():
-                report(lead_id, await _one(connection, lead, shown.get(lead_id)))
+        with _noted(ledger, run, report) as tell:
+            for campaign_id in sorted({lead.campaign_id for lead in ours}):
+                wanted = {lead.lead_id: lead for lead in ours if lead.campaign_id == campaign_id}
+                shown = await _listed(connection, campaign_id, wanted)
+                for lead_id, lead in wanted.items():
+                    tell(lead_id, await _one(connection, lead, shown.get(lead_id)))
+
+
+@contextmanager
+def _noted(ledger: Ledger, run: Run, report: Report) -> Iterator[Report]:
+    """Let the history have the undo: when, by whom, how many, and how it ended."""
+    now = datetime.now(UTC)
+    counts: Counter[str] = Counter()
+    undo_id = new_run_id(now)
+    ledger.begin_run(
+        replace(
+            run,
+            run_id=undo_id,
+            command="undo",
+            started_at=now.isoformat(timespec="seconds"),
+            tool_version=version("lead-importer"),
+            config_hash=None,
+            request={"run": run.run_id},
+            who=user(),
+        )
+    )
+
+    def tell(lead_id: str, why: str | None) -> None:
+        counts["deleted" if why is None else "kept"] += 1
+        report(lead_id, why)
+
+    def end(status: ExitStatus, cause: str | None = None) -> None:
+        ledger.end_run(undo_id, exit_status=int(status), counts=dict(counts), guarantee=None, cause=cause)
+
+    try:
+        yield tell
+    except LeadImporterError as error:
+        with suppress(LeadImporterError):
+            end(error.exit_status, str(error))
+        raise
+    end(ExitStatus.SOME_ROWS_ARE_NOT if counts["kept"] else ExitStatus.OK)
 
 
 async def _listed(

@@ -133,7 +133,7 @@ MAY_IMPORT = {
     "connect": {"address", "api", "config", "config_values", "gate", "hashes", "ledger", "machine", "pace"},
     "past": {"ledger", "machine"},
     "settle_run": {"api", "connect", "deliver", "ledger", "machine", "settle"},
-    "undo": {"api", "connect", "hashes", "ledger", "settle"},
+    "undo": {"api", "connect", "hashes", "ledger", "machine", "settle"},
     "verify": {"address", "api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
     "options": {"config", "config_values"},
     "cli_past": {"connect", "ledger", "options", "past", "pipeline", "screen", "settle_run", "undo", "verify"},

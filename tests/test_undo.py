@@ -1,5 +1,6 @@
 """Undo: what it must not do, by the real command; what counts as changed, by its law."""
 
+import json
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -92,6 +93,22 @@ def test_a_delete_that_may_have_happened_is_never_taken_for_none(tmp_path: Path,
     ended = desk.run("undo", "last", **keys)
     assert ended.status == 1, ended.err
     assert "2 leads deleted, 1 kept" in ended.out
+    # The history has both, and "last" is still the run that sent.
+    runs = [json.loads(line) for line in desk.run("history", "--json").out.splitlines()]
+    newest = [one for one in runs if one["command"] == "undo"]
+    run_id = next(one["run_id"] for one in runs if one["command"] == "run")
+    assert [(one["command"], one["exit_status"], one["counts"]) for one in newest] == [
+        ("undo", 1, {"deleted": 2, "kept": 1}),
+        ("undo", 3, {"kept": 1}),
+    ]
+    assert f"of run {run_id}: 2 deleted, 1 kept" in desk.run("history").out.replace(
+        "1 kept, 2 deleted", "2 deleted, 1 kept"
+    )
+    shown = desk.run("show", "last").out
+    assert shown.startswith(f"Run:             {run_id}\n")
+    assert f"(run {newest[1]['run_id']})" in shown
+    assert f"Undoes:          {run_id}" in desk.run("show", newest[0]["run_id"]).out
+    assert desk.run("results", newest[0]["run_id"]).status == 2
     assert [lead["id"] for lead in memory(box)["leads"]] == [first["id"]]
 
 
