@@ -55,6 +55,21 @@ def is_amount(code: str) -> bool:
     return bool(re.search(r"[.,%]", bare) or re.search(r"[$€£¥%]", code)) and not adds_to_number(code)
 
 
+#: Formats of days and times that have a number only, by what they show at least.
+BUILT_IN_DATES = dict.fromkeys((*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)), "d")
+
+
+def may_show_dates(code: str) -> bool:
+    """Tell whether a number format may show days, times or durations; some that don't pass too."""
+    bare = re.sub(
+        r'"[^"]*"|\\.|[_*].|\[(?:[$<>=].*?|black|blue|cyan|green|magenta|red|white|yellow|color *\d+)\]',
+        "",
+        code,
+        flags=re.IGNORECASE,
+    )
+    return bool(re.search("(?i)[dmyhs]", bare))
+
+
 #: Signs of a format that Excel takes.
 _LONGEST = 255
 

@@ -24,7 +24,7 @@ from importer.errors import Refused
 from importer.headers import is_result_header
 from importer.records import Source, Table
 from importer.sheet_records import tell_xls, tell_xlsb
-from importer.sheet_xml import Told, tell_ods, tell_xlsx
+from importer.sheet_xml import Told, tell_ods, tell_xlsx, with_plain_numbers
 from importer.sheets import CELLS, HEADER_SEARCH, NUMBER, Sheet, table_of, trimmed
 from importer.unpack import MAX_BYTES, MAX_RATIO, SMALL, read_part
 
@@ -137,6 +137,8 @@ def _sheets(path: Path, content: bytes, kind: str) -> list[Sheet]:
     else:
         with _archive(path, content) as archive:
             told = _TELLERS[kind](path, archive)
+            if any(sheet.dateless for sheet in told.values()):
+                content = with_plain_numbers(path, archive, told)
     with _calamine(path):
         reader = fastexcel.read_excel(content)
         return [_sheet(reader, name, told.get(name, Told())) for name in reader.sheet_names]

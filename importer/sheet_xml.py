@@ -4,9 +4,10 @@ It runs before calamine, so that what would eat the machine never gets there. A 
 (ECMA-376 Part 1, 18.3.1; OpenDocument 1.3 Part 3, 9.1); only what is needed is looked for, and only where it is.
 """
 
+import io
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import unescape
 from itertools import zip_longest
@@ -18,7 +19,7 @@ import polars as pl
 
 from importer.errors import Refused
 from importer.headers import letter
-from importer.number_formats import BUILT_IN_AMOUNTS, is_telling
+from importer.number_formats import BUILT_IN_AMOUNTS, BUILT_IN_DATES, is_telling, may_show_dates
 from importer.sheets import CELLS, Facts
 from importer.unpack import free_memory, read_part
 from importer.wording import count_of
@@ -53,6 +54,8 @@ class Told:
     facts: Facts = field(default_factory=Facts)
     knows_numbers: bool = False
     """Whether `facts.numbers` is complete; else calamine is asked once more."""
+    dateless: frozenset[int] = frozenset()
+    """Styles of dates whose cells hold numbers that are none (`with_plain_numbers`)."""
 
 
 # Attributes never reach over a "<", so that a tag without an end costs its own length only. Spaces may stand between
@@ -90,14 +93,16 @@ def tell_xlsx(path: Path, archive: zipfile.ZipFile) -> dict[str, Told]:
     Raises `Refused` for what would not fit, and `KeyError`, `ParseError` or what `zipfile` raises for what is damaged.
     """
     shared = any(_holds_date_text(_part(path, archive, name)) for name in archive.namelist() if "sharedStrings" in name)
-    formats = _formats(_part(path, archive, "xl/styles.xml")) if "xl/styles.xml" in archive.namelist() else {}
+    styles = _styles(_part(path, archive, "xl/styles.xml")) if "xl/styles.xml" in archive.namelist() else {}
+    formats = {style: code for style, code in styles.items() if is_telling(code)}
+    dates = frozenset(style for style, code in styles.items() if may_show_dates(code))
     told = {}
     for name, part in _sheet_parts(path, archive).items():
         xml = _part(path, archive, part)
         pieces = _pieces(xml)
         is_placed = _is_placed(pieces)
         refuse_cells(path, name, _extent(path, name, pieces, is_placed=is_placed))
-        told[name] = _of_sheet(xml, pieces, formats, has_date_texts=shared, is_placed=is_placed)
+        told[name] = _of_sheet(xml, pieces, formats, dates, has_date_texts=shared, is_placed=is_placed)
     return told
 
 
@@ -147,14 +152,13 @@ def _sheet_parts(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     return parts
 
 
-def _formats(styles: bytes) -> dict[int, str]:
-    """Return the number format of each style of cells whose format is telling."""
+def _styles(styles: bytes) -> dict[int, str]:
+    """Return the number format of each style of cells that has another than "General"."""
     root = ElementTree.fromstring(styles)  # noqa: S314
-    codes = {str(number): code for number, code in BUILT_IN_AMOUNTS.items()}
+    codes = {str(number): code for number, code in (BUILT_IN_AMOUNTS | BUILT_IN_DATES).items()}
     for element in root.iter():
         if element.tag.endswith("}numFmt"):
             codes[element.get("numFmtId", "")] = element.get("formatCode", "")
-    codes = {number: code for number, code in codes.items() if is_telling(code)}
     styles_of_cells = next((element for element in root if element.tag.endswith("}cellXfs")), ())
     return {
         place: codes[style.get("numFmtId", "")]
@@ -288,7 +292,15 @@ def column_of(letters: str) -> int:
 # What is on it.
 
 
-def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_date_texts: bool, is_placed: bool) -> Told:
+def _of_sheet(
+    xml: bytes,
+    pieces: pl.Series,
+    formats: dict[int, str],
+    dates: frozenset[int],
+    *,
+    has_date_texts: bool,
+    is_placed: bool,
+) -> Told:
     cells: dict[int, dict[int, str]] = {}
     notes = []
     errors = list(_ERRORS.finditer(xml)) if _any(pieces, r"[\"']e[\"']") else []
@@ -305,10 +317,17 @@ def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_dat
             f"{count_of(len(bare), 'formula has', plural='formulas have')} no stored value ({_some(bare)}), and so no text. "
             "Open the workbook in Excel, save it, and run this again"
         )
-    found = [_numbers(piece, formats) for piece in _each(pieces)]
-    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(numbers for numbers, _ in found)])
-    for row, column, text in (long for _, more in found for long in more):
+    found = [_numbers(piece, formats, dates) for piece in _each(pieces)]
+    numbers = pl.concat([pl.DataFrame(schema=CELLS), *(numbers for numbers, _, _ in found)])
+    for row, column, text in (long for _, more, _ in found for long in more):
         cells.setdefault(column, {})[row] = text
+    no_dates = [cell for _, _, more in found for cell in more]
+    if no_dates:
+        some = _some([f"{letter(column)}{row + 1}" for row, column, _ in no_dates])
+        notes.append(
+            f"{count_of(len(no_dates), 'cell holds', plural='cells hold')} a number too large for the date that its format "
+            f"shows ({some}), and is read as the number"
+        )
     # Comments and the like may stand amid the cells, where no search looks for them.
     knows_numbers = is_placed and not _any(pieces, "<!") and not xml.startswith(_UTF_16)
     if not knows_numbers and formats:
@@ -317,7 +336,7 @@ def _of_sheet(xml: bytes, pieces: pl.Series, formats: dict[int, str], *, has_dat
         )
     facts = replace(_hidden(xml, pieces), notes=tuple(notes), numbers=numbers)
     has_date_texts = has_date_texts or _any(pieces, _DATE_TEXT)
-    return Told(cells, has_date_texts, facts, knows_numbers)
+    return Told(cells, has_date_texts, facts, knows_numbers, frozenset(style for _, _, style in no_dates))
 
 
 #: What calamine writes for dates, and texts may hold too.
@@ -325,19 +344,42 @@ _DATE_TEXT = " 00:00:00|1899-12-31 "
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def _numbers(piece: pl.Series, formats: dict[int, str]) -> tuple[pl.DataFrame, list[tuple[int, int, str]]]:
-    """Return the number cells of a piece of XML (schema `CELLS`), and the integers beyond 15 digits as they stand.
+def _numbers(
+    piece: pl.Series, formats: dict[int, str], dates: frozenset[int]
+) -> tuple[pl.DataFrame, list[tuple[int, int, str]], list[tuple[int, int, int]]]:
+    """Return the number cells of a piece of XML (schema `CELLS`), and what calamine would damage of them.
 
-    These come by row and column.
+    These are, by row and column, the integers beyond 15 digits as they stand, and the styles of dates that are none.
     """
     found = _places(_matches(piece, _NUMBERS))
-    long = found.filter(pl.col("cell").str.contains(r">\s*-?\d{16,}\s*$"))
+    large = found.filter(pl.col("cell").str.contains(rf">\s*{_NO_DATE}"))
+    long = large.filter(pl.col("cell").str.contains(r">\s*-?\d{16,}\s*$"))
     texts = long.select("row", "column", pl.col("cell").str.extract(r"(-?\d+)\s*$")).rows()
-    if not formats:
-        return found.select("row", "column", format=pl.lit(None, pl.String)), texts
     style = pl.col("cell").str.extract(r"\ss\s*=\s*[\"'](\d+)").cast(pl.Int64, strict=False).fill_null(0)
+    no_dates = large.select("row", "column", style=style).filter(pl.col("style").is_in(sorted(dates))).rows()
+    if not formats:
+        return found.select("row", "column", format=pl.lit(None, pl.String)), texts, no_dates
     shown = style.replace_strict(formats, default=None, return_dtype=pl.String)
-    return found.select("row", "column", format=shown), texts
+    return found.select("row", "column", format=shown), texts, no_dates
+
+
+#: A number from 2,958,466 on: the last date is the last day of the year 9999 (Microsoft, "Excel specifications and limits").
+_NO_DATE = r"-?(?:\d{8}|[3-9]\d{6}|29[6-9]\d{4}|2959\d{3}|2958(?:46[6-9]|4[7-9]\d|[5-9]\d\d)|\d(?:\.\d+)?[eE]\+?(?:\d{2}|[7-9]))"
+
+
+def with_plain_numbers(path: Path, archive: zipfile.ZipFile, told: Mapping[str, Told]) -> bytes:
+    """Return a workbook with no format where a number is too large for a date: calamine reads nothing there, or panics."""
+    sheets = {part: told[name].dateless for name, part in _sheet_parts(path, archive).items() if told[name].dateless}
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy:
+        for part in archive.namelist():
+            xml = read_part(path, archive, part)
+            if part in sheets:
+                styles = "|".join(map(str, sorted(sheets[part])))
+                cell = rf"(<(?:\w+:)?c\s[^<>]*?)\ss\s*=\s*[\"'](?:{styles})[\"']([^<>]*>\s*(?:{_FORMULA}\s*)?<(?:\w+:)?v[^<>]*>\s*{_NO_DATE})"
+                xml = re.sub(cell.encode(), rb"\1\2", xml)
+            copy.writestr(part, xml)
+    return content.getvalue()
 
 
 def _hidden(xml: bytes, pieces: pl.Series) -> Facts:

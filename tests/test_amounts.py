@@ -107,7 +107,7 @@ def test_whatever_the_number_and_its_format_the_result_reads_as_the_input_did(
     kept = shown(path, table)
     for place, column in enumerate(columns):
         for row, (value, code) in enumerate(column):
-            found, format_ = kept[row, place]
+            found, format_ = kept.get((row, place), (None, ""))  # blank rows at the end are none
             if isinstance(found, int | float):
                 assert (format_, found) == (code, pytest.approx(value, rel=1e-14, abs=1e-9))
             elif code in AMOUNTS and isinstance(value, int | float):

@@ -14,6 +14,7 @@ import fastexcel
 import openpyxl
 import polars as pl
 import pytest
+import xlsxwriter
 from conftest import Desk, memory
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -418,6 +419,25 @@ def test_integers_beyond_15_digits_stand_as_in_the_file(table: Callable[..., Tab
         b'<c r="A2" t="inlineStr"><is><t>LONG</t></is></c>', b'<c r="A2"><v>12345678901234567</v></c>'
     )
     assert rows_of(table(make_zip(dict(parts)))) == [("12345678901234567",)]
+
+
+@pytest.mark.parametrize("number", [2_958_466, 493023125017, 4.93023125017e12, 2.5e15, -3e17])
+@pytest.mark.parametrize("code", ["dd.mm.yyyy", "[h]:mm", "h:mm AM/PM", 14])
+def test_a_number_too_large_for_the_date_that_its_format_shows_is_read_as_the_number(
+    number: float, code: Any, table: Callable[..., Table], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a phone number in a column of dates, which shows as ####: calamine reads nothing there, or panics."""
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        sheet = book.add_worksheet()
+        for row, cell in enumerate(["a", number, 2_958_465, number]):
+            sheet.write(row, 0, cell, book.add_format({"num_format": code if row < 3 else "0.00E+00"}))
+    found = table(file.getvalue())
+    text = f"{int(number)}"
+    assert rows_of(found) == [(text,), ("9999-12-31",), (text,)]
+    assert found.numbers["a"].to_list() == [True, False, True]
+    assert [note for note in found.notes if "1 cell holds a number too large for the date" in note and "(A2)" in note]
+    assert "panicked" not in capfd.readouterr().err
 
 
 def test_dates_of_an_ods_are_iso_8601(table: Callable[..., Table]) -> None:
