@@ -1,4 +1,4 @@
-"""What is about to be sent, was sent, was answered: all SQL of the importer, and the state table.
+"""What is about to be sent, was sent, was answered: all SQL, with `ledger_writes`, and the state table.
 
 A lead's intent is durable before its first byte leaves, its outcome after (`group_commit`: WAL, `synchronous=FULL`).
 `leads` holds where each lead stands now, `outcomes` what each run made of it; so the result file of any run can be
@@ -26,6 +26,7 @@ import orjson
 from importer.errors import LeadImporterError, Refused, Stopped
 from importer.group_commit import GroupCommit, Write
 from importer.hashes import Hashes
+from importer.ledger_writes import LEAD, of_intent, of_outcome, of_withdrawal
 from importer.records import Doubt, Lead, Outcome, Status
 
 #: The states of a lead, and who may follow whom. SQL refuses any other step (the trigger below).
@@ -92,9 +93,6 @@ BEGIN SELECT RAISE(ABORT, 'no such step between states'); END;
 """
 #: What SQLite says then. One run alone makes only steps that are declared.
 _NO_STEP = "no such step between states"
-
-#: The number that a lead goes by, of its identity.
-_LEAD = "(SELECT lead FROM leads WHERE identity = ?)"
 
 #: What is told of a lead that has a number: its standing, and the last outcome.
 _KNOWN = (
@@ -305,7 +303,7 @@ class Ledger:
     def members(self, identity: bytes) -> list[Member]:
         """Return the people of a lead, the primary first."""
         rows = self._db.execute(
-            f"SELECT position, number, contact_id, variables FROM members WHERE lead = {_LEAD} ORDER BY position",  # noqa: S608 - a constant
+            f"SELECT position, number, contact_id, variables FROM members WHERE lead = {LEAD} ORDER BY position",  # noqa: S608 - a constant
             (identity,),
         )
         return [
@@ -566,7 +564,7 @@ class Ledger:
         """
         if self._writes.failure is not None:
             raise self._unwritable(self._writes.failure)
-        intent = _intent(identity, lead, payload, hashes=hashes, run_id=run_id, at=at, is_new=is_new)
+        intent = of_intent(identity, lead, payload, hashes=hashes, run_id=run_id, at=at, is_new=is_new)
         await self._writes.wait(intent)
 
     def finish(self, identity: bytes, outcome: Outcome) -> None:
@@ -576,7 +574,7 @@ class Ledger:
         written, the lead stays in doubt and the next `intend` raises `Stopped`.
         """
         state = "doubtful" if outcome.in_doubt else outcome.status.value
-        self._writes.put(_finish(identity, outcome, state))
+        self._writes.put(of_outcome(identity, outcome, state))
 
     def withdraw(self, identity: bytes, *, run_id: str, in_doubt: bool) -> None:
         """Hand over that an intent of this run was surely not carried out: the lead stands again as it did before.
@@ -584,11 +582,7 @@ class Ledger:
         Not awaited, like `finish`; a crash before it is durable leaves the lead to be settled. `in_doubt`: an earlier
         attempt still is.
         """
-        own = (identity, run_id)
-        if in_doubt:
-            self._writes.put(Write(identity, [(_BACK_IN_DOUBT, own)]))
-        else:
-            self._writes.put(Write(identity, [(_UNKNOWN_PEOPLE, own), (_NEVER_MEANT, own), (_AS_BEFORE, own)]))
+        self._writes.put(of_withdrawal(identity, run_id, in_doubt=in_doubt))
 
     async def flush(self) -> None:
         """Return when everything handed over is durable. Raises `Stopped` where it can't be."""
@@ -620,64 +614,6 @@ class Ledger:
             f"ledger {self.path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
             "Free some space or put the file right, then run the same command again: it goes on from here."
         )
-
-
-_INTENT = (
-    "INSERT INTO leads (identity, service, campaign, state, run_id, attempts, payload_hash, number, payload, intended_at)"
-    " VALUES (?, ?, ?, 'sending', ?, 1, ?, ?, ?, ?)"
-    " ON CONFLICT (identity) DO UPDATE SET state = 'sending', run_id = excluded.run_id, attempts = attempts + 1,"
-    " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
-    " intended_at = CASE WHEN leads.state IN ('doubtful', 'unknown') THEN leads.intended_at ELSE excluded.intended_at END"
-)
-# An intent taken back. What no run has an outcome of was new, and goes without a trace.
-_MEANT = "identity = ? AND run_id = ? AND state = 'sending'"
-_LAST = "(SELECT o.{} FROM outcomes o WHERE o.lead = leads.lead ORDER BY o.run_id DESC LIMIT 1)"
-_IS_NEW = "NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.lead = leads.lead)"
-_UNKNOWN_PEOPLE = f"DELETE FROM members WHERE lead = (SELECT lead FROM leads WHERE {_MEANT} AND {_IS_NEW})"  # noqa: S608 - constants
-_NEVER_MEANT = f"DELETE FROM leads WHERE {_MEANT} AND {_IS_NEW}"  # noqa: S608
-_STOOD = ", ".join(f"{name} = coalesce({_LAST.format(name)}, {name})" for name in ("run_id", "attempts"))
-_BACK_IN_DOUBT = f"UPDATE leads SET state = 'doubtful', {_STOOD} WHERE {_MEANT}"  # noqa: S608
-_AS_BEFORE = (
-    f"UPDATE leads SET state = CASE {_LAST.format('status')} WHEN 'duplicate' THEN 'duplicate'"  # noqa: S608
-    f" WHEN 'rejected' THEN 'rejected' ELSE 'failed' END, {_STOOD}, number = NULL, payload = NULL WHERE {_MEANT}"
-)
-_FORGET_MEMBERS = f"DELETE FROM members WHERE lead = {_LEAD}"  # noqa: S608 - a constant, like the others below
-_MEMBER = f"INSERT OR REPLACE INTO members (lead, position, number, variables) VALUES ({_LEAD}, ?, ?, ?)"  # noqa: S608
-_STANDING = "UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ? WHERE identity = ?"
-_STANDING_ERASED = "UPDATE leads SET state = ?, run_id = ?, attempts = ?, lead_id = ?, number = NULL, payload = NULL WHERE identity = ?"
-_OUTCOME = f"INSERT OR REPLACE INTO outcomes VALUES ({_LEAD}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_CONTACT_ID = f"UPDATE members SET contact_id = ? WHERE lead = {_LEAD} AND position = ?"  # noqa: S608
-
-
-def _intent(
-    identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, at: float | None, is_new: bool
-) -> Write:
-    people = (lead.primary, *lead.contacts)
-    told = (lead.campaign_id, run_id, hashes.payload(payload), lead.primary.phone, payload, at)
-    statements: list[tuple[str, Sequence[Any]]] = [(_INTENT, (identity, hashes.service, *told))]
-    if not is_new:
-        statements.append((_FORGET_MEMBERS, (identity,)))
-    for position, person in enumerate(people):
-        number = hashes.number(lead.campaign_id, person.phone)
-        values = orjson.dumps(hashes.values(person.variables)).decode()
-        statements.append((_MEMBER, (identity, position, number, values)))
-    return Write(identity, statements)
-
-
-def _finish(identity: bytes, outcome: Outcome, state: str) -> Write:
-    standing = _STANDING if state in ("doubtful", "unknown") else _STANDING_ERASED
-    finished = (outcome.finished_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-    run_id, attempts, lead_id = outcome.run_id, max(outcome.attempts, 1), outcome.lead_id
-    why = (outcome.code, outcome.message, outcome.field, outcome.http_status)
-    statements: list[tuple[str, Sequence[Any]]] = [
-        (standing, (state, run_id, attempts, lead_id if state == "created" else None, identity)),
-        (_OUTCOME, (identity, run_id, outcome.status.value, finished, attempts, lead_id, *why)),
-    ]
-    statements += [
-        (_CONTACT_ID, (contact_id, identity, position))
-        for position, contact_id in enumerate(outcome.contact_ids, start=1)
-    ]
-    return Write(identity, statements)
 
 
 def _run(*row: Any) -> Run:
