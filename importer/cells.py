@@ -211,8 +211,8 @@ class _Mender:
             if "text" not in self.uses[name]:
                 continue
             texts = cells.get_column(name)
-            beyond = texts.gather(_beyond_ascii(texts))
-            likely = beyond.unique().filter(beyond.unique().str.contains(LIKELY))
+            beyond = texts.gather(_beyond_ascii(texts)).unique(maintain_order=True)
+            likely = beyond.filter(beyond.str.contains(LIKELY))
             words = {text: right for text in likely.to_list() if (right := decoded(text)) is not None}
             if words:
                 cells = cells.with_columns(self._changed(texts, texts.replace(words), "letters of a wrong encoding"))

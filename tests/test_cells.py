@@ -305,6 +305,14 @@ def test_a_wrong_encoding_is_undone_where_that_is_proved(text: str, right: str |
     assert decoded(text) == right
 
 
+def test_a_wrong_encoding_is_undone_in_every_cell_of_a_column_the_same_each_time() -> None:
+    right = [f"Müller {number}" for number in range(40)]
+    wrong = [text.encode().decode("cp1252") for text in right]
+    others = [f"Zoë {number}" for number in range(40)]
+    for _ in range(5):
+        assert mended(table(ID=wrong + others)).cells["ID"].to_list() == right + others
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.characters(codec="utf-8", min_codepoint=0xA1, max_codepoint=0x17F, categories=["L"]), min_size=1))
 def test_whatever_was_read_wrongly_once_comes_back(word: str) -> None:
