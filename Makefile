@@ -46,6 +46,7 @@ test: lint types
 # Each prints a table; benchmarks/README.md keeps the last ones. throughput, start and memory set up their peers.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/pacing.py
+	$(BIN)/python benchmarks/pacing_live.py
 	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/phones.py
 	$(BIN)/python benchmarks/prepare.py

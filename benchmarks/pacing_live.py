@@ -3,11 +3,12 @@
     python benchmarks/pacing_live.py [--ahead]
 
 Each run is `lead-importer run` in a process of its own, with its ledger; the sandbox counts windows as Laravel does, for
-all requests. Runs go side by side, as none needs more than a few percent of a core: all in less than two minutes. With
+all requests. Runs go side by side, as none needs more than a few percent of a core: all in little more than two minutes. With
 `--ahead`: what leads that are made ready beside those in flight do to the number of 429s, by latency.
 """
 
 import argparse
+import faulthandler
 import statistics
 import sys
 import tempfile
@@ -197,8 +198,13 @@ def _median_of(runs: Sequence[Seen], count: Callable[[Seen], int]) -> str:
     return f"{statistics.median(counts):g} ({counts[0]}–{counts[-1]})"
 
 
+#: Seconds after which something hangs.
+_LONGEST = 600
+
+
 def main() -> None:
     """Print one of the tables."""
+    faulthandler.dump_traceback_later(_LONGEST, exit=True)
     parser = argparse.ArgumentParser()
     parser.add_argument("--ahead", action="store_true", help="429s with and without leads made ready")
     print(f"{report.machine()}.\n")
