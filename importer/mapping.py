@@ -18,7 +18,7 @@ from importer.cells import INVISIBLE, Mended, Mending, use_of
 from importer.config import Config, RegionColumn, resolve
 from importer.dates import read_dates
 from importer.emails import invalid_emails
-from importer.phones import REGIONS, parse_phones, region_code
+from importer.phones import REGIONS, TOTALS, parse_phones, region_code
 from importer.records import PROBLEMS, Table, no_problems
 
 if TYPE_CHECKING:
@@ -51,9 +51,6 @@ _NO = ("false", "no", "n", "0", "nein", "falsch", "não", "nao", "falso", "non",
 
 #: Rows whose texts are made at once.
 _SLICE = 1 << 16
-
-#: How the first cell of a row of totals begins, in six languages.
-_TOTALS = r"(?i)^\s*(?:grand |sub)?(?:totals?|sum|summe|gesamt(?:summe)?|zwischensumme|totale|somme|suma|soma)\s*:?\s*$"
 
 #: A region is doubted where so many numbers, and such a share, can't be used; and another is named that fits so many
 #: of the first different ones.
@@ -332,7 +329,7 @@ class _Mapper:
 
     def _missing(self, empty: pl.Series) -> pl.Series:
         """Say of each row without a phone what to do; a row of totals is named as one."""
-        totals = pl.any_horizontal(pl.selectors.string().str.contains(_TOTALS).fill_null(value=False))
+        totals = pl.any_horizontal(pl.selectors.string().str.contains(f"(?i){TOTALS}").fill_null(value=False))
         text = (
             pl.when(totals)
             .then(pl.lit("no phone number: this looks like a row of totals. Take it out of the list"))

@@ -218,6 +218,14 @@ def _one(text: str, region: str | None, missing_plus: MissingPlus, shown: str) -
     return _misfit(text, shown)
 
 
+_TOTAL = (
+    r"(?:(?:grand|sub|sous)?[ -]?total(?:s|e|es|e generale| g[eé]n[eé]ral| geral)?"
+    r"|sums?|somma|sommes?|sumas?|somas?|gesamt|(?:gesamt|zwischen|end)?summen?)"
+)
+#: What names a row of totals, in six languages, at times in two of them.
+TOTALS = rf"^\s*{_TOTAL}(?: ?/ ?{_TOTAL})?\s?[:=]?$"
+
+
 def _misfit(text: str, shown: str) -> _Refusal:
     """Say what is wrong with how a text is written: the first that fits, from the surest to the vaguest."""
     digits = _digits(text)
@@ -227,6 +235,8 @@ def _misfit(text: str, shown: str) -> _Refusal:
         return _Refusal(
             "phone_not_a_number", f"{shown} was damaged by a wrong encoding. Take it from its source again."
         )
+    if re.search(TOTALS, text.strip(), re.IGNORECASE):
+        return _Refusal("phone_not_a_number", f"{shown} looks like a row of totals. Take it out of the list.")
     if len(digits) < 3:
         return _Refusal(
             "phone_not_a_number", f"{shown} is no phone number. Write one as +49…, or leave the cell empty."

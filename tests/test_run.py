@@ -500,11 +500,12 @@ def test_a_line_that_was_cut_off_is_sent_only_when_a_person_put_it_right(desk: D
 
 def test_a_row_of_totals_is_named_as_one(desk: Desk, sandbox: Sandbox) -> None:
     desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\nvariables: {customer_name: Name}\n")
-    desk.write("a.csv", "Name,Phone,Amount\nAda,+12125550100,5\nCid,,4\nSumme:,,9\n")
+    desk.write("a.csv", "Name,Phone,Amount\nAda,+12125550100,5\nCid,,4\nSumme:,,9\n,Total / Summe,9\n")
     assert desk.run("run", "a.csv", "-c", "c.yaml", "--yes").status == 1
     told = [row["import_error"] for row in desk.rows("a.results.csv")]
     assert "Fill in one" in told[1]
     assert "looks like a row of totals. Take it out" in told[2]
+    assert "looks like a row of totals. Take it out" in told[3]
 
 
 @pytest.mark.parametrize(
