@@ -93,7 +93,7 @@ class _Turn:
     doubt: Doubt | None = None
     """What is to be settled before anything else."""
     since: float | None = None
-    """When the first attempt in doubt was meant, by the server's clock; what it may have created is no older."""
+    """When the first attempt in doubt, else the last one, was meant, by the server's clock; what it created is no older."""
     doubts: int = 0
     is_absent: bool = False
     """Look-ups have shown that no attempt in doubt created it."""
@@ -135,7 +135,13 @@ class Delivery:
         self._report = report
         self._gate = gate
         self._breakers = Breakers(settings.thresholds)
-        self.settler = Settler(service, self._knows, window=settings.settle_window, turn=gate.wait)
+        self.settler = Settler(
+            service,
+            self._knows,
+            lambda lead_id: ledger.intended_at(hashes.service, lead_id),
+            window=settings.settle_window,
+            turn=gate.wait,
+        )
         self._places = Places(InFlight(settings.concurrency, now=time.monotonic(), is_ahead=settings.is_ahead))
         self._workers = 0
         self._pool: TaskGroup | None = None
@@ -344,9 +350,9 @@ class Delivery:
 
     def _note(self, turn: _Turn, verdict: Verdict, *, body: bytes, intended_at: float | None) -> None:
         """Note what an attempt came to, and what is to be settled of it."""
+        if turn.doubt is None and not turn.doubts:
+            turn.since = intended_at
         if self._is_in_doubt(turn, verdict):
-            if turn.doubt is None and not turn.doubts:
-                turn.since = intended_at
             turn.doubt = Doubt(
                 turn.planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
             )
@@ -406,7 +412,7 @@ class Delivery:
     def _record(self, turn: _Turn, outcome: Outcome) -> None:
         self._ledger.finish(turn.planned.identity, outcome)
         if outcome.status is Status.CREATED and outcome.lead_id and turn.lead.allow_duplicate:
-            self.settler.witness(turn.lead.campaign_id, turn.lead.primary.phone, outcome.lead_id)
+            self.settler.witness(turn.lead.campaign_id, turn.lead.primary.phone, outcome.lead_id, turn.since)
             self._reconsider(turn.lead.campaign_id)
 
     async def _back_off(self, attempts: int) -> None:

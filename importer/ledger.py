@@ -315,6 +315,12 @@ class Ledger:
         query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting', 'deleted')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
+    def intended_at(self, service: str, lead_id: str) -> float | None:
+        """Return when a lead with this ID of the server's was first meant (epoch seconds by its clock); None: unknown."""
+        query = "SELECT intended_at FROM leads WHERE lead_id = ? AND service = ?"
+        found = self._db.execute(query, (lead_id, service)).fetchone()
+        return None if found is None else found[0]
+
     def lead_states(self, service: str) -> dict[str, str]:
         """Return the state of each lead of a service that has an ID of the server's."""
         query = "SELECT lead_id, state FROM leads WHERE service = ? AND lead_id IS NOT NULL"

@@ -108,18 +108,25 @@ def pauses(window: float) -> Iterator[float]:
 class Settler:
     """Looks up what is in doubt, at one address.
 
-    `knows` tells whether an ID is that of a lead that we created; `turn` waits for a place in the pace that all requests
-    share. `window` is in seconds.
+    `knows` tells whether an ID is that of a lead that we created, `intended_at` when one was first meant (epoch seconds by
+    the server's clock); `turn` waits for a place in the pace that all requests share. `window` is in seconds.
     """
 
     def __init__(
-        self, service: Service, knows: Callable[[str], bool], *, window: float, turn: Callable[[], Awaitable[None]]
+        self,
+        service: Service,
+        knows: Callable[[str], bool],
+        intended_at: Callable[[str], float | None],
+        *,
+        window: float,
+        turn: Callable[[], Awaitable[None]],
     ) -> None:
         self._service = service
         self._knows = knows
+        self._intended_at = intended_at
         self._window = window
         self._turn = turn
-        self._witnesses: dict[int, tuple[str, str]] = {}
+        self._witnesses: dict[int, tuple[str, str, float | None]] = {}
         self._proven: dict[int, bool] = {}
         self.lookups = 0
         self.offers_lookup: bool | None = None
@@ -170,17 +177,25 @@ class Settler:
 
     # Proof: whether this look-up shows leads of ours at all.
 
-    def witness(self, campaign_id: int, phone: str, lead_id: str) -> None:
+    def witness(self, campaign_id: int, phone: str, lead_id: str, intended_at: float | None) -> None:
         """Take a lead that this run created, by which the look-up of its campaign can be proven."""
-        self._witnesses[campaign_id] = (phone, lead_id)
+        self._witnesses[campaign_id] = (phone, lead_id, intended_at)
 
     async def is_proven(self, campaign_id: int) -> bool | None:
-        """Tell whether a look-up has shown a lead of ours in this campaign; None while there is none to look for."""
+        """Tell whether a look-up has shown a lead of ours in this campaign; None while there is none to look for.
+
+        One that it dates before we meant it proves nothing: so it would date the lead that is looked for, which would be
+        taken for somebody else's.
+        """
         if campaign_id not in self._proven:
             witness = self._witnesses.get(campaign_id) or await self._older_witness(campaign_id)
             if witness is None:
                 return None
-            self._proven[campaign_id] = await self.show(campaign_id, *witness) is not None
+            phone, lead_id, intended_at = witness
+            shown = await self.show(campaign_id, phone, lead_id)
+            self._proven[campaign_id] = shown is not None and not self._service.clock.was_before(
+                read_time(shown.created_at), intended_at
+            )
         return self._proven[campaign_id]
 
     async def show(self, campaign_id: int, phone: str, lead_id: str) -> Created | None:
@@ -198,7 +213,7 @@ class Settler:
                 return shown
         return None
 
-    async def _older_witness(self, campaign_id: int) -> tuple[str, str] | None:
+    async def _older_witness(self, campaign_id: int) -> tuple[str, str, float | None] | None:
         """Find a lead of ours in the campaign's list: its ID is in the ledger, its number in the list."""
         await self._turn()
         pages = self._service.pages(campaign_id)
@@ -207,7 +222,7 @@ class Settler:
             async for leads in pages:
                 for lead in leads or ():
                     if lead.phone and self._knows(lead.lead_id):
-                        return lead.phone, lead.lead_id
+                        return lead.phone, lead.lead_id, self._intended_at(lead.lead_id)
                 read += 1
                 if read == _WITNESS_PAGES:
                     return None

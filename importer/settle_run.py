@@ -56,6 +56,7 @@ class _Settling:
         self._settler = Settler(
             connection.service,
             lambda lead_id: connection.ledger.has_lead_id(run.service, lead_id),
+            lambda lead_id: connection.ledger.intended_at(run.service, lead_id),
             window=connection.terms.delivery.settle_window,
             turn=connection.gate.wait,
         )

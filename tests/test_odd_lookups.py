@@ -1,0 +1,47 @@
+"""Look-ups that show leads otherwise than they were sent, with duplicates allowed: nothing is sent twice, nothing lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Desk
+from odd_server import OddServer, dated, odd_server
+
+CONFIG = """\
+campaign_id: 7
+phone: {column: Phone, region: US}
+variables: {customer_name: Name}
+secondary_contacts: {group_by: Account, primary_when: {column: Role, in: [P]}}
+allow_duplicate: true
+delivery: {settle_window: 500ms, timeout: 2s, canary: false, rate: 500/s, concurrency: 1}
+"""
+ROWS = ["A,P,Ada,+12125550100", "B,P,Bea,+12125550101", "C,P,Cid,+12125550102", "D,P,Dan,+12125550103"]
+
+
+@pytest.fixture
+def odd() -> Iterator[OddServer]:
+    with odd_server() as server:
+        yield server
+
+
+def run(folder: Path, odd: OddServer, rows: list[str], *, status: int, name: str = "a.csv") -> list[dict[str, str]]:
+    desk = Desk(folder, odd.url)
+    desk.write("c.yaml", CONFIG)
+    desk.write(name, "\n".join(["Account,Role,Name,Phone", *rows, ""]))
+    ended = desk.run("run", name, "-c", "c.yaml", "--yes")
+    assert ended.status == status, ended.err
+    return desk.rows(name.replace(".", ".results."))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ahead"),
+    [("%Y-%m-%d %H:%M:%S", -10800.0), ("%Y-%m-%dT%H:%M:%SZ", -10800.0), ("%Y-%m-%d", -86400.0)],
+)
+def test_a_look_up_that_dates_leads_otherwise_than_their_creates_proves_nothing(
+    tmp_path: Path, odd: OddServer, pattern: str, ahead: float
+) -> None:
+    odd.shown = lambda leads: [dated(lead, pattern, ahead) for lead in leads]
+    odd.lost = {2: "stored"}
+    for _ in range(2):
+        run(tmp_path, odd, ROWS, status=5)
+        assert sorted(odd.numbers()) == sorted(row[-12:] for row in ROWS)
