@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from importer.records import Created, Lead, Meaning, Verdict
+from importer.records import OTHER_LEAD, Created, Lead, Meaning, Verdict
 
 #: A lead that the server dates more seconds than this before its own answer is an old one. Workers of one platform
 #: may differ by seconds; two minutes leave room.
@@ -216,7 +216,7 @@ def _success(answer: "_Answer", sent: Lead | None, duplicate_texts: Sequence[str
     if sent is not None and not _is_same(lead, sent):
         return Verdict(
             Meaning.AMBIGUOUS,
-            "other_lead",
+            OTHER_LEAD,
             f"the server answered with lead {lead.lead_id}, whose number or campaign is another, {unsure}",
         )
     if _is_old(lead, answer.date):

@@ -353,9 +353,8 @@ class Delivery:
         if turn.doubt is None and not turn.doubts:
             turn.since = intended_at
         if self._is_in_doubt(turn, verdict):
-            turn.doubt = Doubt(
-                turn.planned.identity, self._run_id, turn.lead.primary.phone, body, turn.since, turn.attempts
-            )
+            own = (turn.planned.identity, self._run_id, turn.lead.primary.phone, body)
+            turn.doubt = Doubt(*own, turn.since, turn.attempts, verdict.code)
             turn.doubts += 1
         turn.last, turn.outcome = verdict, self._outcome(turn, verdict)
         self._record(turn, turn.outcome)
@@ -472,6 +471,11 @@ class Delivery:
 
     async def _not_found(self, turn: _Turn, finding: Finding) -> Outcome | None:
         """Send a lead again where that can't call anybody twice; else its outcome stays unknown."""
+        if turn.doubt is not None and turn.doubt.is_elsewhere and not turn.planned.force:
+            turn.last = turn.last or Verdict(
+                Meaning.AMBIGUOUS, turn.doubt.code, "the server answered with another lead"
+            )
+            return self._unknown(turn, finding.why, for_now=finding.found is Found.NO_ANSWER)
         turn.is_absent = finding.found is Found.NOT_THERE and not turn.lead.allow_duplicate
         if turn.planned.force or not turn.lead.allow_duplicate:  # the server's own check stands guard
             return self._send_again(turn)

@@ -385,7 +385,8 @@ class Ledger:
 
     def _doubts(self, where: str, values: Sequence[object]) -> dict[bytes, Doubt]:
         rows = self._db.execute(
-            "SELECT identity, run_id, number, payload, intended_at, attempts FROM leads"  # noqa: S608 - one of two constants
+            "SELECT identity, run_id, number, payload, intended_at, attempts,"  # noqa: S608 - one of two constants
+            " (SELECT o.code FROM outcomes o WHERE o.lead = leads.lead AND o.run_id = leads.run_id) FROM leads"
             f" WHERE {where} AND state IN ('doubtful', 'unknown') AND payload IS NOT NULL",
             values,
         )

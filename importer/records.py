@@ -261,6 +261,10 @@ class PastResult:
     """That are created, or may be."""
 
 
+#: The code of an answer that names a lead with another number or campaign than was sent.
+OTHER_LEAD = "other_lead"
+
+
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """An attempt of which nobody knows what became: what was sent, and since when it may be there.
@@ -275,6 +279,17 @@ class Doubt:
     payload: bytes
     intended_at: float | None
     attempts: int
+    code: str | None = None
+    """Of the last attempt's answer."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the server answered with a lead of another number or campaign.
+
+        Then it may have changed the number it keeps, and no look-up of ours will ever find the lead: that it is not found
+        proves nothing.
+        """
+        return self.code == OTHER_LEAD
 
 
 @dataclass(frozen=True, slots=True)

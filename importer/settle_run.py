@@ -116,7 +116,7 @@ class _Settling:
             case Found.OTHERS | Found.UNCLEAR if found is not None and not lead.allow_duplicate:
                 return replace(outcome, status=Status.DUPLICATE, lead_id=found.lead_id, code="found_by_lookup")
             case Found.NOT_THERE:
-                return await self._not_there(lead, outcome)
+                return outcome if doubt.is_elsewhere else await self._not_there(lead, outcome)
             case Found.NO_LOOKUP if not lead.allow_duplicate:
                 advice = "; --include unknown sends it again, under the server's own check for duplicates"
                 return replace(outcome, message=finding.why + advice)

@@ -12,7 +12,7 @@ campaign_id: 7
 phone: {column: Phone, region: US}
 variables: {customer_name: Name}
 secondary_contacts: {group_by: Account, primary_when: {column: Role, in: [P]}}
-allow_duplicate: true
+allow_duplicate: ALLOW
 delivery: {settle_window: 500ms, timeout: 2s, canary: false, rate: 500/s, concurrency: 1}
 """
 ROWS = ["A,P,Ada,+12125550100", "B,P,Bea,+12125550101", "C,P,Cid,+12125550102", "D,P,Dan,+12125550103"]
@@ -24,9 +24,11 @@ def odd() -> Iterator[OddServer]:
         yield server
 
 
-def run(folder: Path, odd: OddServer, rows: list[str], *, status: int, name: str = "a.csv") -> list[dict[str, str]]:
+def run(
+    folder: Path, odd: OddServer, rows: list[str], *, status: int, name: str = "a.csv", allow: str = "true"
+) -> list[dict[str, str]]:
     desk = Desk(folder, odd.url)
-    desk.write("c.yaml", CONFIG)
+    desk.write("c.yaml", CONFIG.replace("ALLOW", allow))
     desk.write(name, "\n".join(["Account,Role,Name,Phone", *rows, ""]))
     ended = desk.run("run", name, "-c", "c.yaml", "--yes")
     assert ended.status == status, ended.err
@@ -45,3 +47,13 @@ def test_a_look_up_that_dates_leads_otherwise_than_their_creates_proves_nothing(
     for _ in range(2):
         run(tmp_path, odd, ROWS, status=5)
         assert sorted(odd.numbers()) == sorted(row[-12:] for row in ROWS)
+
+
+@pytest.mark.parametrize("allow", ["true", "false"])
+def test_a_lead_that_is_kept_under_another_number_is_not_sent_again(tmp_path: Path, odd: OddServer, allow: str) -> None:
+    odd.kept = lambda lead: lead | {"phone_number": lead["phone_number"].replace("0101", "90101")}
+    for _ in range(2):
+        rows = run(tmp_path, odd, ROWS, status=5, allow=allow)
+        assert (rows[1]["import_status"], rows[1]["import_error_code"]) == ("unknown", "other_lead")
+        Desk(tmp_path, odd.url).run("settle", rows[1]["import_run_id"], "-c", "c.yaml")
+    assert odd.posts == len(ROWS)
