@@ -295,8 +295,7 @@ class _Mapper:
                 several=setting.several,
                 extension=setting.extension,
             )
-            if setting.missing_plus == "restore":
-                self.restored += self._with_plus(texts, parsed["phone"])
+            self.restored += self._with_plus(texts, parsed["phone"])
             if refused := self._refused("phone", [header]):
                 parsed = refused.overrule(parsed)
             usable = parsed["phone"].is_not_null() & phone.is_null()

@@ -43,7 +43,11 @@ _FILLS = {
     Status.NOT_SENT: "#FFF2CC",
     Status.READY: "#DDEBF7",
 }
-_MARK = "#F8B4B4"
+#: Of the cell at fault, and of one that was put right.
+_MARK, _MENDED = "#F8B4B4", "#FFF2CC"
+
+#: Rows whose lead stands, or would be sent: what is said of a cell of theirs is no fault.
+_STANDS = (Status.CREATED, Status.ALREADY_IMPORTED, Status.READY)
 
 #: Cells per piece of XML: some 20 MB, so that memory does not grow with the file.
 _CELLS_AT_ONCE = 150_000
@@ -108,6 +112,7 @@ class _Book:
     text: str
     number: str
     mark: str
+    mended: str
     fills: dict[str, str]
     """Of the status cell, by status."""
     formats: dict[str | int, str]
@@ -132,6 +137,7 @@ def _frame(
                 text,
                 {"num_format": "0"},
                 {**text, "bg_color": _MARK},
+                {**text, "bg_color": _MENDED},
                 *({**text, "bg_color": color} for color in colors),
                 *({"num_format": code} for code in formats),
             )
@@ -153,11 +159,11 @@ def _frame(
     path = "xl/worksheets/sheet1.xml"
     before, cells, after = re.split(rb"(?<=<sheetData>)(.*)(?=</sheetData>)", parts.pop(path), flags=re.DOTALL)
     numbers = re.findall(rf'<c r="[A-Z]+{rows.height + 1}" s="(\d+)"/>', cells.decode())
-    header, plain, number, mark, *fills = numbers[: len(made)]
+    header, plain, number, mark, mended, *fills = numbers[: len(made)]
     by_color = dict(zip(colors, fills, strict=False))
     by_format = dict(zip(formats, fills[len(colors) :], strict=True))
     by_status = {status.value: by_color[color] for status, color in _FILLS.items()}
-    return _Book(parts, path, before, after, header, plain, number, mark, by_status, by_format)
+    return _Book(parts, path, before, after, header, plain, number, mark, mended, by_status, by_format)
 
 
 def _sheet_name(places: pl.DataFrame) -> str:
@@ -218,10 +224,10 @@ def _marked(names: Sequence[str], headers: Sequence[str], at_fault: pl.Series) -
 def _styles(book: _Book, width: int, ours: pl.DataFrame, marks: dict[int, list[str]]) -> list[str | pl.Expr]:
     """Return the style of each column's cells: one for all, or an expression over the row."""
     at_fault = pl.col(str(width + RESULT_COLUMNS.index("import_error_column")))
+    is_bad = ~pl.col(str(width)).is_in([status.value for status in _STANDS])
+    mark = pl.when(is_bad).then(pl.lit(book.mark)).otherwise(pl.lit(book.mended))
     users: list[str | pl.Expr] = [
-        pl.when(at_fault.is_in(marks[place])).then(pl.lit(book.mark)).otherwise(pl.lit(book.text))
-        if place in marks
-        else book.text
+        pl.when(at_fault.is_in(marks[place])).then(mark).otherwise(pl.lit(book.text)) if place in marks else book.text
         for place in range(width)
     ]
     status = pl.col(str(width)).cast(pl.String).replace_strict(book.fills, default=book.text, return_dtype=pl.String)

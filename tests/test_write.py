@@ -225,6 +225,12 @@ def test_the_cell_at_fault_is_marked_even_if_empty_and_status_is_coloured(tmp_pa
     sheet = sheet_of(tmp_path / "r.xlsx")
     marked = [cell.coordinate for row in sheet.iter_rows() for cell in row if cell.fill.fgColor.rgb == "FFF8B4B4"]
     assert marked == ["C2", "A4", "C4"]
+    restored = outcomes(3, import_status=["created", "ready", "invalid"], import_error_column=["A", "R&D", "R&D"])
+    write_result(tmp_path / "mended.xlsx", table(rows, ["A", "A", "R&D"]), restored, kind="xlsx")
+    colours = [
+        cell.fill.fgColor.rgb for cell in (sheet_of(tmp_path / "mended.xlsx")[place] for place in ("A2", "C3", "C4"))
+    ]
+    assert colours == ["FFFFF2CC", "FFFFF2CC", "FFF8B4B4"]
     assert [sheet[f"D{row}"].fill.fgColor.rgb for row in (2, 3, 4)] == ["FFFCE4D6", "FFE2F0D9", "FFFCE4D6"]
 
 
