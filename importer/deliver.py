@@ -139,6 +139,7 @@ class Delivery:
             service,
             self._knows,
             lambda lead_id: ledger.intended_at(hashes.service, lead_id),
+            lambda lead, of: ledger.has_contact(hashes.number(lead.campaign_id, lead.primary.phone), of),
             window=settings.settle_window,
             turn=gate.wait,
         )

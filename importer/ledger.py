@@ -315,6 +315,11 @@ class Ledger:
         query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting', 'deleted')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
+    def has_contact(self, number: bytes, contact_id: str) -> bool:
+        """Tell whether a lead of ours has a contact with this number (hashed) and this ID of the server's."""
+        query = "SELECT 1 FROM members WHERE number = ? AND contact_id = ?"
+        return self._db.execute(query, (number, contact_id)).fetchone() is not None
+
     def intended_at(self, service: str, lead_id: str) -> float | None:
         """Return when a lead with this ID of the server's was first meant (epoch seconds by its clock); None: unknown."""
         query = "SELECT intended_at FROM leads WHERE lead_id = ? AND service = ?"

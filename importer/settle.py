@@ -58,6 +58,8 @@ def whose(lead: Created, sent: Lead, intended_at: float | None, clock: ServerClo
     """
     if is_known or clock.was_before(read_time(lead.created_at), intended_at):
         return Found.OTHERS
+    if sent.allow_duplicate and lead.variables is None:  # several leads of ours may have the number
+        return Found.UNCLEAR
     return Found.OURS if holds_what_was_sent(lead, sent) else Found.UNCLEAR
 
 
@@ -109,7 +111,8 @@ class Settler:
     """Looks up what is in doubt, at one address.
 
     `knows` tells whether an ID is that of a lead that we created, `intended_at` when one was first meant (epoch seconds by
-    the server's clock); `turn` waits for a place in the pace that all requests share. `window` is in seconds.
+    the server's clock), and `is_contact` whether a lead's number has this ID as a contact of ours; `turn` waits for a place
+    in the pace that all requests share. `window` is in seconds.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Settler:
         service: Service,
         knows: Callable[[str], bool],
         intended_at: Callable[[str], float | None],
+        is_contact: Callable[[Lead, str], bool],
         *,
         window: float,
         turn: Callable[[], Awaitable[None]],
@@ -124,6 +128,7 @@ class Settler:
         self._service = service
         self._knows = knows
         self._intended_at = intended_at
+        self._is_contact = is_contact
         self._window = window
         self._turn = turn
         self._witnesses: dict[int, tuple[str, str, float | None]] = {}
@@ -164,7 +169,9 @@ class Settler:
             return Finding(Found.NO_ANSWER, why=f"it could not be looked up: {failure}")
         if leads is None:
             return Finding(Found.NO_LOOKUP)
-        told = [(self._whose(lead, sent, doubt), lead) for lead in leads if _has_number(lead, sent)]
+        contacts = {contact.lead_id for lead in leads for contact in lead.contacts}  # which may stand there once more
+        own = [lead for lead in leads if _has_number(lead, sent) and lead.lead_id not in contacts]
+        told = [(self._whose(lead, sent, doubt), lead) for lead in own]
         ranked = (Found.OURS, Found.UNCLEAR) if sent.allow_duplicate else (Found.OURS, Found.UNCLEAR, Found.OTHERS)
         for found in ranked:
             for kind, lead in told:
@@ -173,7 +180,8 @@ class Settler:
         return Finding(Found.NOT_THERE, why="the server does not have it")
 
     def _whose(self, lead: Created, sent: Lead, doubt: Doubt) -> Found:
-        return whose(lead, sent, doubt.intended_at, self._service.clock, is_known=self._knows(lead.lead_id))
+        is_known = self._knows(lead.lead_id) or self._is_contact(sent, lead.lead_id)
+        return whose(lead, sent, doubt.intended_at, self._service.clock, is_known=is_known)
 
     # Proof: whether this look-up shows leads of ours at all.
 
@@ -245,9 +253,7 @@ def _words(kind: Found, lead: Created) -> str:
         case Found.OTHERS:
             return f"the server has this number as lead {lead.lead_id}, which this attempt did not create"
         case _:
-            return (
-                f"the server has this number as lead {lead.lead_id}, whose variables or contacts are not what was sent"
-            )
+            return f"the server has this number as lead {lead.lead_id}, whose variables or contacts are not shown as what was sent"
 
 
 def guarantee(*, allow_duplicate: bool, offers_lookup: bool | None) -> str:

@@ -57,6 +57,9 @@ class _Settling:
             connection.service,
             lambda lead_id: connection.ledger.has_lead_id(run.service, lead_id),
             lambda lead_id: connection.ledger.intended_at(run.service, lead_id),
+            lambda lead, of: connection.ledger.has_contact(
+                connection.hashes.number(lead.campaign_id, lead.primary.phone), of
+            ),
             window=connection.terms.delivery.settle_window,
             turn=connection.gate.wait,
         )

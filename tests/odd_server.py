@@ -18,7 +18,8 @@ class OddServer:
     """Stores every create. `lost` are the creates, from 1, that get a 500: "stored" or "refused" beforehand.
 
     `kept` makes of a create what is stored, `shown` of the stored leads (with `moment`, epoch seconds) what a look-up
-    lists; both may be changed at any time.
+    lists; both may be changed at any time. `filters`: whether the number that is
+    asked for counts.
     """
 
     def __init__(self) -> None:

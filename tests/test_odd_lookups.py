@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Desk
-from odd_server import OddServer, dated, odd_server
+from odd_server import Json, OddServer, dated, odd_server
 
 CONFIG = """\
 campaign_id: 7
@@ -57,3 +57,29 @@ def test_a_lead_that_is_kept_under_another_number_is_not_sent_again(tmp_path: Pa
         assert (rows[1]["import_status"], rows[1]["import_error_code"]) == ("unknown", "other_lead")
         Desk(tmp_path, odd.url).run("settle", rows[1]["import_run_id"], "-c", "c.yaml")
     assert odd.posts == len(ROWS)
+
+
+def test_a_contact_that_the_look_up_lists_as_a_lead_is_not_taken_for_a_lead_of_that_number(
+    tmp_path: Path, odd: OddServer
+) -> None:
+    def with_contacts(leads: list[Json]) -> list[Json]:
+        listed = [(lead, one) for lead in leads for one in lead["secondary_contacts"]]
+        return [dated(row) for row in [*leads, *({**lead, "secondary_contacts": [], **one} for lead, one in listed)]]
+
+    odd.shown = with_contacts
+    odd.lost = {1: "refused"}
+    ada = ROWS[0]
+    rows = run(tmp_path, odd, [ada, *ROWS[1:], ada.replace("A,P", "B,C")], status=0)
+    assert {row["import_status"] for row in rows} == {"created"}
+    assert sorted(odd.numbers()) == sorted(row[-12:] for row in ROWS)
+
+
+def test_leads_of_one_number_are_not_told_apart_by_a_look_up_without_variables(tmp_path: Path, odd: OddServer) -> None:
+    odd.lost, odd.shown = {1: "refused", 2: "stored"}, lambda _: []
+    ann = ROWS[0].replace("Ada", "Ann")
+    for name, row in (("a.csv", ROWS[0]), ("b.csv", ann)):
+        assert run(tmp_path, odd, [row], status=5, name=name)[0]["import_status"] == "unknown"
+    odd.shown = lambda leads: [row for row in map(dated, leads) if row.pop("variables")]
+    for name, row in (("a.csv", ROWS[0]), ("b.csv", ann)):
+        assert run(tmp_path, odd, [row, *ROWS[1:]], status=5, name=name)[0]["import_status"] == "unknown"
+    assert [lead["variables"]["customer_name"] for lead in odd.leads].count("Ann") == 1
