@@ -164,6 +164,8 @@ class LookupFailed(Exception):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message or verdict.code or "no answer")
         self.verdict = verdict
+        self.found: tuple[Created, ...] = ()
+        """What a look-up had shown of the number by then."""
 
 
 class _Reply(NamedTuple):
@@ -305,10 +307,14 @@ class Service:
         """
         wanted = digits(digits_wanted)
         found: dict[str, Created] = {}
-        async for leads in self.pages(campaign_id, phone_number=wanted):
-            if leads is None:
-                return None
-            found |= {lead.lead_id: lead for lead in leads if _is_about(lead, campaign_id, wanted)}
+        try:
+            async for leads in self.pages(campaign_id, whole=True, phone_number=wanted):
+                if leads is None:
+                    return None
+                found |= {lead.lead_id: lead for lead in leads if _is_about(lead, campaign_id, wanted)}
+        except LookupFailed as failure:
+            failure.found = tuple(found.values())
+            raise
         return list(found.values())
 
     async def offers_lookup(self, campaign_id: int) -> bool | None:
@@ -335,13 +341,17 @@ class Service:
             return False
         return True if reply.status in (404, 410) and "lead" in told else None
 
-    async def pages(self, campaign_id: int, **query: str) -> AsyncGenerator[list[Created] | None, None]:
+    async def pages(
+        self, campaign_id: int, *, whole: bool = False, **query: str
+    ) -> AsyncGenerator[list[Created] | None, None]:
         """Yield the leads of a campaign page by page; None, once, where there is no look-up.
 
         `query` are further filters of the server's (api.md), which it may ignore. Asks by number, since `next_page_url`
-        may name another host, and ends where a page brings nothing new. Raises as `find_leads` does.
+        may name another host, and ends where a page brings nothing new. Raises as `find_leads` does; with `whole` also where
+        several pages had fewer leads than the first one told of: a server that lists them in another order each time.
         """
         seen: set[str] = set()
+        total = 0
         for page in count(1):
             asked: dict[str, int | str] = {"campaign_id": campaign_id, **query, "per_page": _PER_PAGE, "page": page}
             reply = await self._look("/user/leads", asked)
@@ -354,6 +364,11 @@ class Service:
             leads = [lead for row in listed.rows if (lead := read_lead(row))]
             yield leads
             fresh = {lead.lead_id for lead in leads} - seen
+            total = (listed.total or 0) if page == 1 else total
+            if whole and page > 1 and not (listed.goes_on(page) and fresh) and len(seen | fresh) < total:
+                raise LookupFailed(
+                    Verdict(_MAYBE, "list_not_whole", f"a look-up showed {len(seen | fresh)} of {total} leads")
+                )
             if not listed.goes_on(page) or not fresh:  # nothing new: a server that ignores the page too
                 return
             if page >= min(max(_MOST_PAGES, listed.last_page or 0), _MOST_TOLD_PAGES):
@@ -486,6 +501,8 @@ class _Page:
     rows: list[Any]
     last_page: int | None
     says_more: bool
+    total: int | None = None
+    """Of rows on all pages; None where it is not told."""
 
     @classmethod
     def read(cls, body: bytes, name: str) -> Self | None:
@@ -504,14 +521,19 @@ class _Page:
             return None
         about = content["meta"] if isinstance(content.get("meta"), dict) else about
         links = content["links"] if isinstance(content.get("links"), dict) else {}
-        last = str(about.get("last_page", ""))
+        last, total = (_whole_number(about.get(name)) for name in ("last_page", "total"))
         # `next_page_url` is believed as far as that there is a next page, never where it is.
         more = bool(content.get("next_page_url") or links.get("next"))
-        return cls(rows, int(last) if last.isascii() and last.isdecimal() else None, more)
+        return cls(rows, last, more, total)
 
     def goes_on(self, page: int) -> bool:
         """Whether there are pages after this one."""
         return bool(self.rows) and (page < self.last_page if self.last_page is not None else self.says_more)
+
+
+def _whole_number(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _campaign(row: Any) -> Campaign | None:

@@ -6,7 +6,7 @@ since a new lead may take a moment to appear.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -165,19 +165,25 @@ class Settler:
         self.lookups += 1
         try:
             leads = await self._service.find_leads(sent.campaign_id, sent.primary.phone)
-        except LookupFailed as failure:
-            return Finding(Found.NO_ANSWER, why=f"it could not be looked up: {failure}")
+        except LookupFailed as failure:  # a part of the list may show it, and never shows that it is not there
+            ours = [lead for found, lead in self._told(failure.found, sent, doubt) if found is Found.OURS]
+            why = f"it could not be looked up: {failure}"
+            return Finding(Found.OURS, ours[0]) if ours else Finding(Found.NO_ANSWER, why=why)
         if leads is None:
             return Finding(Found.NO_LOOKUP)
-        contacts = {contact.lead_id for lead in leads for contact in lead.contacts}  # which may stand there once more
-        own = [lead for lead in leads if _has_number(lead, sent) and lead.lead_id not in contacts]
-        told = [(self._whose(lead, sent, doubt), lead) for lead in own]
+        told = self._told(leads, sent, doubt)
         ranked = (Found.OURS, Found.UNCLEAR) if sent.allow_duplicate else (Found.OURS, Found.UNCLEAR, Found.OTHERS)
         for found in ranked:
             for kind, lead in told:
                 if kind is found:
                     return Finding(kind, lead, _words(kind, lead))
         return Finding(Found.NOT_THERE, why="the server does not have it")
+
+    def _told(self, leads: Sequence[Created], sent: Lead, doubt: Doubt) -> list[tuple[Found, Created]]:
+        """Say whose each lead with the number is; a contact may stand in the list once more, like a lead."""
+        contacts = {contact.lead_id for lead in leads for contact in lead.contacts}
+        own = [lead for lead in leads if _has_number(lead, sent) and lead.lead_id not in contacts]
+        return [(self._whose(lead, sent, doubt), lead) for lead in own]
 
     def _whose(self, lead: Created, sent: Lead, doubt: Doubt) -> Found:
         is_known = self._knows(lead.lead_id) or self._is_contact(sent, lead.lead_id)

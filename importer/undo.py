@@ -146,7 +146,7 @@ async def _read_pages(
     connection: Connection, campaign_id: int, since: str | None, wanted: Mapping[str, _Ours]
 ) -> dict[str, tuple[Created, float]]:
     found: dict[str, tuple[Created, float]] = {}
-    filters = {} if since is None else {"date_from": since}
+    filters: dict[str, Any] = {} if since is None else {"date_from": since}
     async with aclosing(connection.service.pages(campaign_id, **filters)) as pages:
         await connection.gate.wait()
         async for leads in pages:

@@ -25,7 +25,8 @@ class OddServer:
     def __init__(self) -> None:
         self.leads: list[Json] = []
         self.posts = 0
-        self.looks = 0
+        self.page = 0
+        """Of the list, asked for last."""
         self.lost: dict[int, str] = {}
         self.kept: Callable[[Json], Json] = lambda lead: lead
         self.shown: Callable[[list[Json]], list[Json]] = lambda leads: [dated(lead) for lead in leads]
@@ -47,14 +48,18 @@ class OddServer:
 
     def look_up(self, query: dict[str, str]) -> Json:
         with self._lock:
-            self.looks += 1
+            self.page = int(query["page"])
             rows = self.shown(list(self.leads))
         if self.filters:
             wanted = query.get("phone_number", "")
             rows = [row for row in rows if wanted in json.dumps([row["phone_number"], row.get("secondary_contacts")])]
         size, page = int(query["per_page"]), int(query["page"])
-        rows_here = rows[(page - 1) * size : page * size]
-        return {"data": rows_here, "current_page": page, "last_page": -(-len(rows) // size), "total": len(rows)}
+        return {
+            "data": rows[(page - 1) * size : page * size],
+            "current_page": page,
+            "last_page": -(-len(rows) // size),
+            "total": len(rows),
+        }
 
     def numbers(self) -> list[str]:
         return [lead["phone_number"] for lead in self.leads]

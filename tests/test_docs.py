@@ -144,7 +144,7 @@ NO_CODES = {
     *("contact_status", "contact_variables", "campaign_id", "group_by", "value_error", "value_not_text"),
 }
 #: Given to look-ups and deletes, never to a row.
-NOT_OF_ROWS = {"page_missing", "endless_list", "deleted", "gone"}
+NOT_OF_ROWS = {"page_missing", "endless_list", "list_not_whole", "deleted", "gone"}
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:

@@ -83,3 +83,16 @@ def test_leads_of_one_number_are_not_told_apart_by_a_look_up_without_variables(t
     for name, row in (("a.csv", ROWS[0]), ("b.csv", ann)):
         assert run(tmp_path, odd, [row, *ROWS[1:]], status=5, name=name)[0]["import_status"] == "unknown"
     assert [lead["variables"]["customer_name"] for lead in odd.leads].count("Ann") == 1
+
+
+def test_a_list_of_which_pages_repeat_and_leave_out_leads_proves_nothing(tmp_path: Path, odd: OddServer) -> None:
+    numbers = [f"+1212{exchange}0199" for exchange in range(555, 665)]
+    rows = [f"{number},P,Ada,{number}" for number in numbers]
+    run(tmp_path, odd, rows, status=0)
+
+    def never_shown(leads: list[Json]) -> list[Json]:  # it is on the page that is not asked for
+        return [dated(lead) for lead in sorted(leads, key=lambda lead: (lead["id"] == 1111) == (odd.page == 1))]
+
+    odd.filters, odd.shown, odd.lost = False, never_shown, {len(rows) + 1: "stored"}
+    assert run(tmp_path, odd, [*rows, *ROWS[:2]], status=5)[-2]["import_status"] == "unknown"
+    assert odd.numbers().count("+12125550100") == 1
