@@ -190,6 +190,7 @@ class _Mender:
             self._refuse_lost_digits(texts, hints)
         if "phone" in uses:
             self._refuse_lost_zeros(texts)
+            self._refuse_cut_off(texts)
         return texts
 
     # Restored.
@@ -344,6 +345,21 @@ class _Mender:
             " Write it with its zeros, or as +49…."
         )
         self._refuse(texts, fewer.fill_null(value=False), frozenset({"phone"}), "phone_zeros_lost", reason)
+
+    def _refuse_cut_off(self, texts: pl.Series) -> None:
+        """Refuse the number that the file ends in, if it has fewer digits than all others: it would call a stranger."""
+        if not self.table.may_be_cut(texts.name):
+            return
+        digits = texts.str.count_matches(r"\d").replace(0, None)
+        last, least = digits[-1], digits.head(texts.len() - 1).min()
+        if last is None or not isinstance(least, int) or last >= least:
+            return
+        reason = (
+            " is where the file ends, without a line end, and has fewer digits than all numbers above: the file may be cut"
+            " off. Export it again, or put a line end behind it."
+        )
+        is_last = pl.int_range(texts.len(), eager=True) == texts.len() - 1
+        self._refuse(texts, is_last, frozenset({"phone"}), "phone_cut_off", reason)
 
     def _numbers(self, name: str) -> pl.Series | None:
         """Return which cells the workbook holds as numbers; None where nothing is known."""

@@ -298,6 +298,11 @@ class _Mapper:
             self.restored += self._with_plus(texts, parsed["phone"])
             if refused := self._refused("phone", [header]):
                 parsed = refused.overrule(parsed)
+            if self.mended.table.may_be_cut(header) and parsed["phone"][-1] is not None:
+                row = self.mended.table.places["row"][-1]
+                self.notes.append(
+                    f"the file ends in the number of row {row}: if it was cut off there, so was the number"
+                )
             usable = parsed["phone"].is_not_null() & phone.is_null()
             source = source.zip_with(~usable, pl.Series([header]).new_from_index(0, self.height))
             phone = phone.zip_with(~usable, parsed["phone"])

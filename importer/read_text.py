@@ -97,6 +97,7 @@ def read_text(
         tuple(notes),
         delimiter=delimiter,
         encoding=text.encoding,
+        ends_in_cell=not utf8.endswith((b"\n", b"\r", b'"', delimiter.encode())),
     )
 
 
@@ -339,7 +340,12 @@ def _short_lines(
 ) -> list[_Problem]:
     """Find the rows that lack cells, where every line is a record and none is too long."""
     sign = delimiter.encode()
-    if above == 1 and utf8.count(sign) == (1 + height) * (width.header - 1):
+    end = len(utf8)
+    while end and utf8[end - 1] in b"\r\n":
+        end -= 1
+    last = utf8.count(sign, utf8.rfind(b"\n", 0, end) + 1, end)
+    # Polars takes one empty cell too many at the end of a file, which would hide one that is missing above.
+    if above == 1 and last < width.header and utf8.count(sign) == (1 + height) * (width.header - 1):
         return []
     problems = []
     lines = islice(io.BytesIO(utf8), above, above + height)

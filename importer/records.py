@@ -129,11 +129,24 @@ class Table:
     """Of a text file."""
     encoding: str | None = None
     """Of a text file."""
+    ends_in_cell: bool = False
+    """Whether a text file ends within a cell, for all that is known: its last line has no line end."""
 
     @property
     def columns(self) -> Sequence[str]:
         """The unique column names, in the order of the file."""
         return self.cells.columns
+
+    def may_be_cut(self, column: str) -> bool:
+        """Tell whether the last cell of a column is the one that the file ends in, so that it may be incomplete.
+
+        Not where the row is known to be, since it lacks cells.
+        """
+        if not self.ends_in_cell or not self.cells.height:
+            return False
+        last = self.cells.row(-1)
+        is_refused = (self.problems["index"] == self.cells.height - 1).any()
+        return not is_refused and all(cell is None for cell in last[self.cells.columns.index(column) + 1 :])
 
     @property
     def is_result(self) -> bool:

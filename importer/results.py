@@ -14,7 +14,7 @@ from importer.records import PROBLEMS, RESULT_COLUMNS, Outcome, Status, Table
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
 
 #: Codes of rows whose text in the result is only what was left of a damaged line: nothing in it shows that any more.
-_DAMAGED = ("row_too_short", "row_too_long", "broken_quote", "nul_byte", "replacement_character")
+_DAMAGED = ("row_too_short", "phone_cut_off", "row_too_long", "broken_quote", "nul_byte", "replacement_character")
 
 #: What is asked of people here, and how many are told at once: the texts made on the way take memory.
 _PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import xlsxwriter
 from conftest import Desk, memory
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from spreadsheets import Rows, make_csv, make_ods, make_ole, make_openpyxl, make_xls, make_xlsxwriter, make_zip
 
@@ -190,6 +190,7 @@ LINES = st.lists(st.lists(st.text("ab1 \"'ä€\ufffd\0#", max_size=3), max_size
     st.sampled_from(["invalid", "fill"]),
     st.booleans(),
 )
+@example("a,b,c\n", [",1", ",,,"], ["\n"], 1, "invalid", True)
 def test_both_ways_through_a_text_come_to_the_same(
     header: str, lines: list[str], ends: list[str], chunk_rows: int, short_rows: str, is_cut: bool
 ) -> None:

@@ -498,6 +498,31 @@ def test_a_line_that_was_cut_off_is_sent_only_when_a_person_put_it_right(desk: D
     assert [lead["phone_number"] for lead in memory(sandbox)["leads"]] == [f"+1212555010{n}" for n in range(3)]
 
 
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("Cid,+4930231250", "invalid"),
+        ("Cid,+4930231250\r\n", "ready"),  # the line is whole, and such numbers exist
+        ('Cid,"+4930231250"', "ready"),
+        ("Cid,+493023125019", "ready"),
+        (",\n", "filtered"),
+    ],
+)
+def test_a_number_that_the_file_is_cut_off_in_is_not_called(
+    desk: Desk, sandbox: Sandbox, end: str, status: str
+) -> None:
+    desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\nvariables: {customer_name: Name}\n")
+    desk.write("a.csv", f"Name,Phone\nAda,+493023125017\nBob,+493023125018\n{end}")
+    ended = desk.run("check", "a.csv", "-c", "c.yaml")
+    assert [row["import_status"] for row in desk.rows("a.check.csv")] == ["ready", "ready", status]
+    assert ("ends in the number of row 4" in ended.err) == end.endswith("19")
+    if status == "invalid":
+        assert desk.rows("a.check.csv")[2]["import_error_code"] == "phone_cut_off"
+        assert desk.run("run", "a.csv", "-c", "c.yaml", "--yes").status == 1
+        assert desk.run("retry", "a.results.csv", "-c", "c.yaml", "--yes").status == 1
+        assert len(memory(sandbox)["leads"]) == 2
+
+
 def test_a_row_of_totals_is_named_as_one(desk: Desk, sandbox: Sandbox) -> None:
     desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\nvariables: {customer_name: Name}\n")
     desk.write("a.csv", "Name,Phone,Amount\nAda,+12125550100,5\nCid,,4\nSumme:,,9\n,Total / Summe,9\n")
