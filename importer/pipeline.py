@@ -285,6 +285,12 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     suppressed, warnings = suppression_list(config.suppress, regions)
     for warning in warnings:
         screen.say(warning)
+    groups = config.secondary_contacts
+    if config.allow_duplicate and groups and groups.group_by and groups.primary_when is None:
+        screen.say(
+            "Note: the first row of each group is its lead, and duplicates are allowed: the same list sorted otherwise makes "
+            "other leads. secondary_contacts.primary_when says who leads whatever the order."
+        )
     works = []
     for table in tables:
         user, previous = results.split(table)

@@ -63,6 +63,8 @@ class Plan:
     """Of leads to be sent: those with an earlier attempt in doubt, and what they carry until it is settled."""
     forced: set[Place] = field(default_factory=set)
     """Of those, the ones that are sent even where nothing is proven (`--include unknown`)."""
+    anew: int = 0
+    """How many leads to be sent have a number that earlier runs created with other content (`allow_duplicate`)."""
     known: set[Place] = field(default_factory=set)
     """Of leads to be sent: those that the ledger has had before."""
     occurrences: dict[Place, int] = field(default_factory=dict)
@@ -263,6 +265,7 @@ class _Judge:
             else:
                 made.to_send[number].append(place)
                 self._note_past(number, place, lead, known, made)
+                made.anew += lead.allow_duplicate and self._was_called(lead, known)
 
     def _note_past(self, number: int, place: int, lead: Lead, known: dict[bytes, list[Known]], made: Plan) -> None:
         own = self._own(lead, known) if known else []
@@ -274,6 +277,13 @@ class _Judge:
             made.forced.add((number, place))
         told = self._again(lead, own[0], Status.UNKNOWN)
         made.doubtful[number, place] = replace(told, in_doubt=own[0].state != "unknown")
+
+    def _was_called(self, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
+        """Tell whether the number is the primary of another lead of ours, or may be."""
+        if self._hashes is None or self._own(lead, known):
+            return False
+        entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
+        return any(entry.position == 0 and entry.state in _MAY_BE_CALLED for entry in entries)
 
     def _held_by(self, cell: str | None, place: int, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
         if cell not in _HELD_BY_CELL or cell in self._include:

@@ -211,6 +211,12 @@ class _Session:
         return made
 
     def _tell_of_doubts(self, made: Plan) -> None:
+        if made.anew:
+            have = count_of(made.anew, "lead has a number", plural="leads have numbers")
+            self.screen.say(
+                f"Note: {have} for which earlier runs created leads with other content; as duplicates are allowed, these are "
+                "called again."
+            )
         count = sum(outcome.in_doubt for outcome in made.doubtful.values())
         if count:
             leads, they = count_of(count, "lead"), "it is" if count == 1 else "they are"

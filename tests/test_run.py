@@ -558,3 +558,27 @@ def test_a_config_that_is_given_as_the_list_is_refused(desk: Desk) -> None:
     ended = desk.run("run", "c.yaml")
     assert ended.status == 2
     assert "Name it with -c" in ended.err
+
+
+def test_leads_that_are_called_again_with_other_content_are_counted_first(desk: Desk, sandbox: Sandbox) -> None:
+    config = "campaign_id: 7\nphone: {column: Phone}\nallow_duplicate: true\nvariables: {customer_name: Name"
+    desk.write("c.yaml", config + "}\n")
+    desk.write("a.csv", "Name,Phone,Town\nAda,+12125550100,X\nBea,+12125550101,Y\n")
+    first = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    again = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    assert "other content" not in first.err + again.err
+    assert memory(sandbox)["posts"] == 2
+    desk.write("c.yaml", config + ", town: Town}\n")
+    desk.write("a.csv", "Name,Phone,Town\nAda,+12125550100,X\nBea,+12125550101,Y\nCid,+12125550102,Z\n")
+    assert "Note: 2 leads have numbers for which earlier runs" in desk.run("run", "a.csv", "-c", "c.yaml", *FAST).err
+    assert memory(sandbox)["posts"] == 5
+
+
+def test_groups_that_depend_on_the_order_of_rows_are_told_where_duplicates_are_allowed(desk: Desk) -> None:
+    desk.write("a.csv", "K,Phone\n1,+12125550100\n1,+12125550101\n")
+    for more, told in (("", True), (", primary_when: {column: K, in: ['1']}", False)):
+        contacts = f"secondary_contacts: {{group_by: K{more}}}\n"
+        for allow in ("true", "false"):
+            desk.write("c.yaml", f"campaign_id: 7\nphone: {{column: Phone}}\nallow_duplicate: {allow}\n{contacts}")
+            said = desk.run("check", "a.csv", "-c", "c.yaml").err
+            assert ("sorted otherwise" in said) == (told and allow == "true")
