@@ -9,6 +9,7 @@ Times are epoch seconds by the server's clock; moments are seconds of `time.mono
 """
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 #: Answers whose `Date` counts: the last ones, between one and two such lots.
@@ -23,20 +24,20 @@ _EARLIEST, _LATEST = -12 * 3600 - 120.0, 14 * 3600 + 120.0
 class ServerClock:
     """What is known of the server's clocks.
 
-    `remembered` is how far `created_at` was behind (below 0) or ahead of `Date` in an earlier run, in seconds; None:
-    unknown.
+    `remembered` is how far `created_at` was behind (below 0) or ahead of `Date` in an earlier run, in seconds: times that
+    are "bare" and those that are "zoned", which may differ by where the server shows them; empty: unknown.
     """
 
-    def __init__(self, remembered: float | None = None) -> None:
-        self.remembered = remembered
-        self._learnt: float | None = None
+    def __init__(self, remembered: Mapping[str, float] | None = None) -> None:
+        self.remembered = dict(remembered or {})
+        self._learnt: dict[str, float] = {}
         self._answers = 0
         self._before = self._now = (-math.inf, math.inf)
 
     @property
-    def created_ahead(self) -> float | None:
+    def created_ahead(self) -> dict[str, float]:
         """How far `created_at` is at least ahead of `Date`: as this run has shown it, else as it is remembered."""
-        return self.remembered if self._learnt is None else self._learnt
+        return self.remembered | self._learnt
 
     def hear(self, date: datetime, sent_at: float, received_at: float) -> None:
         """Learn from an answer's `Date`: it was true at some moment between the request and the answer."""
@@ -51,10 +52,11 @@ class ServerClock:
 
         Return whether that is news, by a second or more, to be remembered before anything else is.
         """
-        ahead, before = _as_utc(created_at) - date.timestamp(), self._learnt
+        kind = _kind(created_at)
+        ahead, before = _as_utc(created_at) - date.timestamp(), self._learnt.get(kind)
         if not _EARLIEST <= ahead <= _LATEST or (before is not None and ahead >= before):
             return False
-        self._learnt = ahead
+        self._learnt[kind] = ahead
         return before is None or math.floor(ahead) < math.floor(before)
 
     def at(self, moment: float) -> float | None:
@@ -69,7 +71,7 @@ class ServerClock:
         """Tell whether a lead is surely older than an intent, in whole seconds; None: can't be told."""
         if created_at is None or intended_at is None:
             return None
-        ahead, slack = self.created_ahead, 0.0
+        ahead, slack = self.created_ahead.get(_kind(created_at)), 0.0
         if created_at.tzinfo is None:
             if ahead is None:
                 return None
@@ -77,6 +79,10 @@ class ServerClock:
         else:
             ahead = min(ahead or 0.0, 0.0)
         return math.floor(_as_utc(created_at) - ahead + slack) < math.floor(intended_at)
+
+
+def _kind(created_at: datetime) -> str:
+    return "bare" if created_at.tzinfo is None else "zoned"
 
 
 def _as_utc(created_at: datetime) -> float:

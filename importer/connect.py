@@ -114,7 +114,7 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
         ) as service:
             gate = Gate(Pacer(terms.limits, learned=learned, now=time.monotonic()), Stop(), say, service.clock)
             service.on_limits = gate.hear
-            service.clock.remembered = facts.get("created_ahead")
+            service.clock.remembered = dict(facts.get("created_ahead") or {})
             if instance:
                 await service.campaigns()
                 if service.instance != instance:

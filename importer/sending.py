@@ -135,7 +135,7 @@ class _Session:
                 campaigns = await service.campaigns()
             address = with_instance(base, service.instance)
             facts = ledger.facts(base)
-            service.clock.remembered = facts.get("created_ahead")
+            service.clock.remembered = dict(facts.get("created_ahead") or {})
             ledger.remember(base, instance=service.instance)
             hashes = ledger.hashes(address)
             refuse_forgotten(self.works, ledger, address, self.config, self.screen)

@@ -216,7 +216,7 @@ def test_bare_times_of_another_season_make_nobody_be_called_twice(
     desk = Desk(tmp_path, box.url)
     wanted = prepared(desk, MODES["allowed-lookup"])
     with Ledger(tmp_path / ".state" / "lead-importer" / "ledger.sqlite3") as ledger:
-        ledger.remember(normalise_address(box.url), created_ahead=3600.0)  # as a run in summer left it
+        ledger.remember(normalise_address(box.url), created_ahead={"bare": 3600.0})  # as a run in summer left it
     die_at(desk, "between send and answer", 3)
     all_is_well(desk, box, wanted)
 

@@ -162,7 +162,7 @@ def shown(**more: Any) -> Created:
     return Created(**(told | more))
 
 
-def clock_at(now: datetime, *, remembered: float | None = None) -> ServerClock:
+def clock_at(now: datetime, **remembered: float) -> ServerClock:
     """Return a clock of a server where it is `now` when ours has counted to 0."""
     clock = ServerClock(remembered)
     for tenth in range(-10, 0):  # ten answers within a second tell the clock to a tenth
@@ -221,6 +221,10 @@ def test_age_is_by_how_the_server_dates_leads_of_ours(off: float) -> None:
     assert clock.was_before(bare, NOON.timestamp()) is False
     assert clock.was_before(bare - timedelta(seconds=3600), NOON.timestamp()) is False  # another season
     assert clock.was_before(bare - timedelta(seconds=3601), NOON.timestamp()) is True
+    assert clock.was_before(bare.replace(tzinfo=UTC), NOON.timestamp()) is (
+        off < 0
+    )  # nothing is known of such times yet
+    clock.hear_created(bare.replace(tzinfo=UTC), NOON)
     named = bare.replace(tzinfo=UTC) - timedelta(seconds=max(off, 0.0))  # what is dated too late is just not older
     assert clock.was_before(named, NOON.timestamp()) is False
     assert clock.was_before(named - timedelta(seconds=4), NOON.timestamp()) is True
@@ -228,15 +232,15 @@ def test_age_is_by_how_the_server_dates_leads_of_ours(off: float) -> None:
 
 
 def test_what_an_earlier_run_learnt_of_dates_holds_until_this_one_learns_it() -> None:
-    clock = clock_at(NOON, remembered=-7200.0)
+    clock = clock_at(NOON, bare=-7200.0)
     assert clock.was_before(NOON.replace(tzinfo=None), NOON.timestamp() + 7200 + 3601) is True
     assert clock.was_before(NOON.replace(tzinfo=None), NOON.timestamp() + 7200 + 3599) is False
     assert not clock.hear_created(NOON - timedelta(days=9), NOON)  # no time of a lead that was just created
-    assert clock.created_ahead == -7200.0
+    assert clock.created_ahead == {"bare": -7200.0}
     assert clock.hear_created(NOON.replace(tzinfo=None), NOON)
     assert clock.hear_created(NOON - timedelta(seconds=2), NOON)
     assert not clock.hear_created(NOON - timedelta(seconds=1), NOON)
-    assert clock.created_ahead == -2.0
+    assert clock.created_ahead == {"bare": 0.0, "zoned": -2.0}
 
 
 @pytest.mark.parametrize(
