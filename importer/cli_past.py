@@ -271,7 +271,7 @@ class _Undone:
             print(f"kept lead {lead_id}: {why}", flush=True)
         if time.monotonic() - self._told_at > self._EVERY:
             self._told_at = time.monotonic()
-            _say(f"{self.deleted:,} leads deleted so far, {self.kept:,} kept.")
+            _say(f"{count_of(self.deleted, 'lead')} deleted so far, {self.kept:,} kept.")
 
     def status(self, ledger: "Ledger", run: "Run") -> ExitStatus:
         """Return how the undo ended; leads of the run that may have been created, and have no ID, are told of."""
@@ -279,7 +279,7 @@ class _Undone:
         in_doubt = sum(standings.get(state, 0) for state in ("sending", "doubtful", "unknown"))
         if in_doubt:
             _say(
-                f"{in_doubt:,} leads of the run may have been created too, and are not deleted. Look them up with "
+                f"{count_of(in_doubt, 'lead')} of the run may have been created too, and not deleted. To look up: "
                 f"lead-importer settle {run.run_id}, then undo again."
             )
             return ExitStatus.SOME_UNKNOWN
