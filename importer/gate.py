@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -160,7 +161,8 @@ class Places:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._line.remove(turn)
+                with suppress(ValueError):  # a place that became free meanwhile has passed it over
+                    self._line.remove(turn)
             else:  # given and cancelled at once
                 self._give_back()
             raise

@@ -306,3 +306,24 @@ def test_a_place_that_is_given_to_somebody_who_is_cancelled_at_once_goes_to_the_
         await settle_down()
 
     going(do)
+
+
+def test_being_cancelled_in_the_line_as_a_place_becomes_free_is_nothing_but_a_cancel() -> None:
+    async def do() -> None:
+        places = Places(InFlight(1, now=time.monotonic()))
+
+        async def hold() -> None:
+            async with places:
+                pass
+
+        await places.__aenter__()
+        waiting = [asyncio.create_task(hold()) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await places.__aexit__()  # before the cancelled one has its turn
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in ended] == [asyncio.CancelledError, type(None)]
+        async with asyncio.timeout(1), places:  # no place is lost
+            pass
+
+    going(do)
