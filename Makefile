@@ -10,8 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PEERS ?= .venv-bench
-COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras
 
 .PHONY: demo test chaos head-to-head bench lint types lock clean
 
@@ -71,6 +70,8 @@ lock: $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra build --output-file requirements.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	@# Options that the machine's own settings put there, such as where packages come from, are nobody else's.
+	sed -i.bak -e '/^--/d' requirements.txt requirements-dev.txt && rm requirements.txt.bak requirements-dev.txt.bak
 
 clean:
 	rm -rf $(VENV) $(PEERS) demo build dist *.egg-info

@@ -537,11 +537,11 @@ def _whole_number(value: Any) -> int | None:
 
 
 def _campaign(row: Any) -> Campaign | None:
-    number = str(row.get("id", "")) if isinstance(row, dict) else ""
-    if not (number.isascii() and number.isdecimal()):
+    number = _whole_number(row.get("id")) if isinstance(row, dict) else None
+    if number is None:
         return None
     status = row.get("status")
-    return Campaign(int(number), str(row.get("name") or ""), None if status is None else str(status))
+    return Campaign(number, str(row.get("name") or ""), None if status is None else str(status))
 
 
 def _is_about(lead: Created, campaign_id: int, wanted: str) -> bool:

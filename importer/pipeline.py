@@ -280,8 +280,10 @@ def _wrong_command(request: Request, table: Table) -> list[str]:
 
 def _understand(request: Request, screen: Screen, tables: Sequence[Table], seconds: dict[str, float]) -> _Inputs:
     """Map and group every table, and see that each result has a place to go to."""
-    config = _config(request, [results.split(table)[0] for table in tables])
-    regions = regions_of((results.split(table)[0] for table in tables), config) if config.suppress else set()
+    parted = [results.split(table) for table in tables]
+    users = [user for user, _ in parted]
+    config = _config(request, users)
+    regions = regions_of(users, config) if config.suppress else set()
     suppressed, warnings = suppression_list(config.suppress, regions)
     for warning in warnings:
         screen.say(warning)
@@ -292,8 +294,7 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
             "other leads. secondary_contacts.primary_when says who leads whatever the order."
         )
     works = []
-    for table in tables:
-        user, previous = results.split(table)
+    for table, (user, previous) in zip(tables, parted, strict=True):
         if user.columns:
             configs.check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include, seconds))

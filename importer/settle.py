@@ -281,4 +281,4 @@ def is_old(doubt: Doubt, clock: ServerClock, *, timeout: float, window: float) -
     now = clock.at(time.monotonic())
     if now is None or doubt.intended_at is None:
         return False
-    return now - doubt.intended_at > timeout + window + timeout + 1.0
+    return now - doubt.intended_at > 2 * timeout + window + 1.0
