@@ -20,8 +20,8 @@ The story of one row, in order:
     sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service (its `address`),
                 and sends the `canary` first
     briefing    says before the first lead which campaigns get how many, and by `estimate` how long they take
-    deliver     sends under the ledger, through the `gate` that keeps the `pace` and what may be `inflight`, by `api`;
-                `answers` judges what came back
+    deliver     sends under the ledger, through the `gate` that keeps the `pace` and what may be `inflight`, by `api`
+                (and `wire`); `answers` judges what came back
     pace        says when the next may go: by the `schedule` of limits that are known, by what headers tell of one
                 (`pace_told`), and else by what is found by trying (`pace_found`)
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm

@@ -2,9 +2,9 @@
 
 The wire is httpx over aiohttp. A question is a ready `httpx.Request` that goes straight to the transport, past
 `httpx.AsyncClient`: what the client would add (redirects, cookies, auth flows, proxies of the environment) is nothing
-that may happen to a lead or to the key. A post goes past httpx's request and response as well, through the same
-connections, which takes half the time (`benchmarks/throughput.py`). TLS certificates are always verified; a company's
-own authority is named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
+that may happen to a lead or to the key. A post goes past the rest of httpx and past aiohttp's client as well, through
+the same connections (`wire`), since those layers take longer than the rest of it (`benchmarks/throughput.py`). TLS
+certificates are always verified; a company's own authority is named by `SSL_CERT_FILE` or `SSL_CERT_DIR`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,18 +26,14 @@ import anyio
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
 
 from importer.answers import RateHeaders, digits, judge, judge_delete, limits, read_json, read_lead, told_date
 from importer.clock import ServerClock
 from importer.errors import Refused, Stopped
 from importer.records import Created, Lead, Meaning, Person, Verdict
+from importer.wire import MOST_BYTES, Poster, TooLarge, at_most
 
 # What happened where no answer came.
-
-
-class _TooLarge(Exception):
-    """An answer larger than any that is worth reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ _FAILURES: tuple[_Failure, ...] = (
     _Failure(aiohttp.ClientPayloadError, _MAYBE, "answer_cut", "the answer broke off"),
     _Failure(aiohttp.ClientResponseError, _MAYBE, "not_http", "the answer is no HTTP"),
     _Failure(httpx.DecodingError, _MAYBE, "not_decodable", "the answer can't be unpacked"),
-    _Failure(_TooLarge, _MAYBE, "answer_too_large", "the answer is larger than any about a lead"),
+    _Failure(TooLarge, _MAYBE, "answer_too_large", "the answer is larger than any about a lead"),
     _Failure(Exception, _MAYBE, "unforeseen", "something unforeseen happened"),
 )
 
@@ -176,8 +172,6 @@ class _Reply(NamedTuple):
     body: bytes
 
 
-#: Of an answer. A lead is a kilobyte, a page of a hundred leads a few hundred.
-_MOST_BYTES = 4 * 2**20
 #: What the service gives at most on a page of leads.
 _PER_PAGE = 100
 #: Pages after which a list counts as endless: where it does not say its last page, and where it does (ten million
@@ -227,7 +221,6 @@ class Service:
             }
         )
         self._extensions = {"timeout": {"pool": timeout * _CONNECT_SHARE}}  # aiohttp: everything until connected
-        self._post_timeout = aiohttp.ClientTimeout(timeout, connect=timeout * _CONNECT_SHARE, ceil_threshold=timeout)
         self._endpoint = f"{address}/user/lead"
 
     def __repr__(self) -> str:
@@ -237,13 +230,17 @@ class Service:
         # The authorities (certifi's) take 35 ms to load. An http address needs none: then nobody is trusted.
         plain = self.address.startswith("http:")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context()
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=_KEEP_IDLE),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=dict(self._headers),
             trust_env=False,
         )
         self._transport = AiohttpTransport(client=self._session, verify=tls)
+        self._poster = Poster(
+            connector, self._endpoint, self._headers, timeout=self._timeout, connect=self._timeout * _CONNECT_SHARE
+        )
         return self
 
     async def __aexit__(
@@ -434,21 +431,7 @@ class Service:
         return reply
 
     async def _post(self, body: bytes) -> _Reply:
-        async with self._session.post(
-            self._endpoint,
-            data=aiohttp.BytesPayload(body, content_type="application/json"),
-            allow_redirects=False,
-            auto_decompress=False,
-            timeout=self._post_timeout,
-        ) as answer:
-            if "Content-Encoding" in answer.headers:  # httpx unpacks it, in bounded size
-                stream = AiohttpResponseStream(answer)
-                content = await _read(httpx.Response(answer.status, headers=answer.raw_headers, stream=stream))
-            elif 0 <= (answer.content_length or -1) <= _MOST_BYTES:
-                content = await answer.read()
-            else:
-                content = await _at_most(_MOST_BYTES, answer.content.iter_any())
-            return self._reply(answer.status, answer.raw_headers, content)
+        return self._reply(*await self._poster.post(body))
 
     async def _request(self, request: httpx.Request) -> _Reply:
         async with asyncio.timeout(self._timeout):
@@ -475,20 +458,11 @@ def _secrets(key: str) -> tuple[bytes, ...]:
 async def _read(response: httpx.Response) -> bytes:
     """Read an answer's body, unpacked. The connection is given back only if it was read to its end."""
     try:
-        return await _at_most(_MOST_BYTES, response.aiter_bytes())
+        return await at_most(MOST_BYTES, response.aiter_bytes())
     except BaseException:
         with anyio.move_on_after(1, shield=True), suppress(Exception):  # what went wrong first is what counts
             await response.aclose()
         raise
-
-
-async def _at_most(most_bytes: int, chunks: AsyncIterator[bytes]) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > most_bytes:
-            raise _TooLarge
-    return bytes(body)
 
 
 # Lists.

@@ -246,7 +246,7 @@ def test_an_exception_that_nobody_foresaw_leaves_the_lead_in_doubt(
             def fails(*_: object, **__: object) -> None:
                 raise RuntimeError(f"boom with {KEY}")
 
-            monkeypatch.setattr(api._session, "post", fails)
+            monkeypatch.setattr(api._poster, "post", fails)
             return (await api.create(payload(LEAD), LEAD)).verdict
 
     verdict = run(uvloop, do)
@@ -367,6 +367,59 @@ def test_connections_are_kept_but_not_one_that_the_server_has_closed(uvloop: boo
     with RawServer(once) as server:
         assert run(uvloop, lambda: with_service(server.address, do)) == [Meaning.CREATED] * 5
     assert server.accepted == 2
+
+
+def test_answers_in_pieces_after_interim_ones_are_read_like_others(uvloop: bool) -> None:
+    def piecemeal(wire: Wire) -> None:
+        wire.request()
+        wire.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        chunked = "".join(f"{len(part):x}\r\n{part}\r\n" for part in (GOOD[:7], GOOD[7:], ""))
+        for letter in f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{chunked}":
+            wire.send(letter)
+
+    with RawServer(piecemeal) as server:
+        assert post(uvloop, server.address).verdict.meaning is Meaning.CREATED
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["with the answer", "while nothing is asked"])
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_leads(uvloop: bool, apart: bool) -> None:
+    unasked = reply('{"message": "Unauthenticated."}', "401 No")
+
+    def twice(wire: Wire) -> None:
+        while wire.request():
+            for sent in (reply(), unasked) if apart else (reply() + unasked,):
+                wire.send(sent)
+                time.sleep(0.05)
+
+    async def do(api: Service) -> list[Meaning]:
+        found = []
+        for _ in range(2):
+            found.append((await api.create(payload(LEAD), LEAD)).verdict.meaning)
+            await anyio.sleep(0.15)
+        return found
+
+    with RawServer(twice) as server:
+        assert run(uvloop, lambda: with_service(server.address, do)) == [Meaning.CREATED] * 2
+    assert (server.accepted, len(server.requests)) == (2, 2)
+
+
+def test_a_certificate_of_a_named_authority_is_trusted(
+    uvloop: bool, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path_factory.mktemp("tls") / "self_signed.pem"
+    certificate.write_text(SELF_SIGNED)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def answers(wire: Wire) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        with context.wrap_socket(wire.sock, server_side=True) as tls:
+            wire.server.requests.append(tls.recv(65536))
+            tls.sendall(reply())
+
+    with RawServer(answers) as server:
+        assert post(uvloop, server.address.replace("http:", "https:")).verdict.meaning is Meaning.CREATED
+    assert len(server.requests) == 1
 
 
 def test_no_more_connections_are_open_than_were_allowed(uvloop: bool) -> None:
