@@ -307,9 +307,10 @@ class Search:
     def _refilled(self, sent: float, *, saved: float = math.inf, unseen: float = 0.0) -> float:
         """Return the requests per second accepted since the last refusal, up to `saved` seconds of its pause included.
 
-        `unseen` are requests that may be on their way to be refilled.
+        What left before that was heard counts with the time that it took. `unseen` are requests that may be on their way
+        to be refilled.
         """
-        paused = min(self._resumed - self._refused_at, saved)
+        paused = self._slowed_at - self._refused_at + min(self._resumed - self._slowed_at, saved)
         return max(self._sent.count(self._refused_at, sent) + unseen, 0.5) / max(sent - self._resumed + paused, 0.5)
 
     def _told(self, sent: float) -> float:

@@ -379,6 +379,13 @@ def test_a_buckets_savings_are_known_again(latency: float, bursts: int) -> None:
     assert done.of_limit(65, 2000) >= 0.97
 
 
+@pytest.mark.parametrize("ready", [0, 12])
+def test_a_pace_that_is_refused_again_and_again_is_lowered_also_where_answers_take_a_second(ready: int) -> None:
+    done = simulate(Case("clock", 20, 1.0, "retry", 1.0, seconds=185.0, in_flight=24, ready=ready))
+    assert done.bursts() <= 12  # 29 where what left before a refusal was heard is taken for what came after its pause
+    assert done.of_limit(10.0, 185.0) >= 0.9
+
+
 def test_what_a_failed_try_left_too_high_falls_back_to_what_held_before() -> None:
     pacer, now, rates = Pacer(None, learned=Learned(38.0), now=0.0), 14.0, []
     send(pacer, now)
