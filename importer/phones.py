@@ -22,6 +22,10 @@ MissingPlus = Literal["refuse", "restore", "national"]
 Several = Literal["refuse", "first"]
 Extension = Literal["refuse", "drop"]
 
+# Python's own cache of patterns holds those of some forty countries; a list from more would have each compiled again
+# for every number.
+phonenumbers.enable_pattern_cache()
+
 #: Texts judged singly, from which on a column is large.
 _MANY = 5_000
 
