@@ -113,13 +113,15 @@ def parse_phones(
 
 
 def _usual(asked: pl.DataFrame, missing_plus: MissingPlus) -> pl.Series:
-    """Answer what is written as usual, region by region; null where `judge` must be asked."""
+    """Answer what is written as usual in regions that have many; null where `judge` must be asked."""
     parts = asked.with_row_index("at").partition_by("region", as_dict=True)
     answered = []
     while parts:
         (region,), part = parts.popitem()
-        known = region is None or region in phonenumbers.SUPPORTED_REGIONS
-        phone = phone_patterns.answer(part["text"], region, missing_plus=missing_plus) if known else None
+        asks = part.height >= phone_patterns.WORTH_ASKING and (
+            region is None or region in phonenumbers.SUPPORTED_REGIONS
+        )
+        phone = phone_patterns.answer(part["text"], region, missing_plus=missing_plus) if asks else None
         answered.append(part.select("at", phone=pl.lit(None, pl.String) if phone is None else phone))
     nothing = pl.DataFrame(schema={"at": pl.UInt32, "phone": pl.String})
     return pl.concat([nothing, *answered]).sort("at")["phone"]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from phone_texts import COMMON, REGIONS, phone_texts, valid_numbers
 
-from importer.phone_patterns import answer
+from importer.phone_patterns import WORTH_ASKING, answer
 from importer.phones import judge, parse_phones
 
 
@@ -27,7 +27,8 @@ def test_the_fast_path_answers_as_the_judge_does() -> None:
 
 @pytest.mark.parametrize("missing_plus", ["refuse", "restore", "national"])
 def test_a_column_is_answered_as_each_text_by_itself(missing_plus: str) -> None:
-    made = [one for one in phone_texts(12_000, 20_262) if one[1] in COMMON[:6]]
+    made = [one for one in phone_texts(30_000, 20_262) if one[1] in COMMON[:6]]
+    assert len(made) > 6 * WORTH_ASKING
     texts = pl.Series([text for text, _ in made], dtype=pl.String)
     regions = pl.Series([region for _, region in made], dtype=pl.String)
     found = parse_phones(texts, regions, missing_plus=missing_plus)  # type: ignore[arg-type]
