@@ -194,7 +194,7 @@ class Ledger:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = self._connect()
-            if fresh:
+            if create and self._is_empty_file():
                 self._make()
             self._key = self._load_key()
         except (sqlite3.Error, OSError) as error:
@@ -213,16 +213,23 @@ class Ledger:
             db.execute("PRAGMA synchronous=FULL")
         return db
 
+    def _is_empty_file(self) -> bool:
+        return self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+
     def _make(self) -> None:
+        """Make the key and the tables, unless another process is quicker. A key that is there already is never replaced."""
+        self._db.execute("BEGIN IMMEDIATE")
+        if not self._is_empty_file():
+            self._db.execute("ROLLBACK")
+            return
         key = secrets.token_bytes(32)
         self._write_key(key)
-        self._db.executescript("BEGIN IMMEDIATE;" + _SCHEMA)
-        self._db.executemany(
-            "INSERT INTO transitions VALUES (?, ?)", [(old, new) for old, after in TRANSITIONS.items() for new in after]
-        )
-        check = Hashes(key, "").payload(b"check")
-        self._db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", _SCHEMA_VERSION), ("key_check", check)])
-        self._db.execute("COMMIT")
+        try:
+            self._fill(key)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self.key_path.unlink()
+            raise
         with suppress(OSError):  # the names too are to outlast a power cut; some file systems can't promise that
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
@@ -230,13 +237,29 @@ class Ledger:
             finally:
                 os.close(folder)
 
+    def _fill(self, key: bytes) -> None:
+        for statement in _statements(_SCHEMA):
+            self._db.execute(statement)
+        self._db.executemany(
+            "INSERT INTO transitions VALUES (?, ?)", [(old, new) for old, after in TRANSITIONS.items() for new in after]
+        )
+        check = Hashes(key, "").payload(b"check")
+        self._db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", _SCHEMA_VERSION), ("key_check", check)])
+
     @property
     def key_path(self) -> Path:
         """Where the key of the hashes lies: beside the ledger."""
         return self.path.with_name(self.path.name + ".key")
 
     def _write_key(self, key: bytes) -> None:
-        descriptor = os.open(self.key_path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            descriptor = os.open(self.key_path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise Refused(
+                f"ledger {self.path}: it is empty, or not there, and its key {self.key_path} is. A new ledger would forget every "
+                "lead and send them all again. Put the ledger back from your backup; or, if nothing was sent with it, "
+                "remove the key."
+            ) from error
         with os.fdopen(descriptor, "w") as file:
             file.write(key.hex() + "\n")
             file.flush()
@@ -626,6 +649,15 @@ class Ledger:
             f"ledger {self.path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
             "Free some space or put the file right, then run the same command again: it goes on from here."
         )
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _run(*row: Any) -> Run:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +52,32 @@ def test_runs_are_in_the_order_of_their_names_within_a_second_too(times: list[da
     within = [new_run_id(earlier.replace(microsecond=part)) for part in (0, 20, 999_000, 999_999)]
     assert within == sorted(within)
     assert all(len(one) == len("20260101T000000Z-000000") for one in within)
+
+
+def test_several_that_make_one_ledger_at_once_have_one_key(tmp_path: Path) -> None:
+    for attempt in range(10):
+        path, start = tmp_path / f"{attempt}.sqlite3", threading.Barrier(4)
+
+        def opened(_: int, path: Path = path, start: threading.Barrier = start) -> bytes:
+            start.wait()
+            with Ledger(path) as ledger:
+                return ledger.hashes("here").payload(b"x")
+
+        with ThreadPoolExecutor(4) as pool:
+            found = set(pool.map(opened, range(4)))
+        with Ledger(path) as ledger:
+            assert found == {ledger.hashes("here").payload(b"x")}
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty file"])
+def test_a_key_whose_ledger_is_gone_is_not_replaced(tmp_path: Path, left: str) -> None:
+    path = tmp_path / "l.sqlite3"
+    with Ledger(path) as ledger:
+        key = ledger.key_path.read_text()
+    path.unlink() if left == "nothing" else path.write_bytes(b"")
+    with pytest.raises(Refused, match="from your backup"):
+        Ledger(path)
+    assert ledger.key_path.read_text() == key
 
 
 def test_a_created_lead_is_known_by_all_its_numbers_and_its_own_is_erased(tmp_path: Path) -> None:
