@@ -334,8 +334,8 @@ class Ledger:
         ]
 
     def has_lead_id(self, service: str, lead_id: str) -> bool:
-        """Tell whether a lead with this ID of the server's is held as created, or was until `undo` took it back."""
-        query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting', 'deleted')"
+        """Tell whether a lead with this ID of the server's is held as created; one taken back may be given out again."""
+        query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
     def has_contact(self, number: bytes, contact_id: str) -> bool:
@@ -345,14 +345,22 @@ class Ledger:
 
     def intended_at(self, service: str, lead_id: str) -> float | None:
         """Return when a lead with this ID of the server's was first meant (epoch seconds by its clock); None: unknown."""
-        query = "SELECT intended_at FROM leads WHERE lead_id = ? AND service = ?"
+        query = "SELECT intended_at FROM leads WHERE lead_id = ? AND service = ? AND state <> 'deleted'"
         found = self._db.execute(query, (lead_id, service)).fetchone()
         return None if found is None else found[0]
 
     def lead_states(self, service: str) -> dict[str, str]:
         """Return the state of each lead of a service that has an ID of the server's."""
-        query = "SELECT lead_id, state FROM leads WHERE service = ? AND lead_id IS NOT NULL"
+        query = "SELECT lead_id, state FROM leads WHERE service = ? AND lead_id IS NOT NULL ORDER BY state = 'created'"
         return dict(self._db.execute(query, (service,)))
+
+    def undone(self, service: str) -> dict[tuple[str, str], str]:
+        """Return by run and lead ID which created leads were deleted, or are perhaps (`deleting`), and not sent since."""
+        query = (
+            "SELECT run_id, lead_id, state FROM leads"
+            " WHERE service = ? AND state IN ('deleting', 'deleted') AND lead_id IS NOT NULL"
+        )
+        return {(run_id, lead_id): state for run_id, lead_id, state in self._db.execute(query, (service,))}
 
     def has_created(self) -> bool:
         """Tell whether any lead of any service was ever created."""

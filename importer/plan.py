@@ -90,6 +90,41 @@ class Plan:
             yield from ((number, lead) for lead in self.to_send[number][len(leads) :])
 
 
+def forget_undone(works: list[Work], ledger: Ledger, service: str) -> None:
+    """Take out of the cells of results that came back what `undo` has taken back since: such rows are new ones.
+
+    Rows of leads of which an undo was cut off are `unknown`. Changes `works` in place.
+    """
+    if all(work.previous is None for work in works):
+        return
+    states = ledger.undone(service)
+    for number, work in enumerate(works if states else ()):
+        if work.previous is not None:
+            works[number] = replace(work, previous=_without_undone(work.previous, states))
+
+
+def _without_undone(previous: pl.DataFrame, states: Mapping[tuple[str, str], str]) -> pl.DataFrame:
+    """Empty the status of rows whose lead is deleted, and say of those whose lead may be that nobody knows."""
+    columns = {
+        name: previous.get_column(name).to_list() for name in ("import_status", "import_error_code", "import_error")
+    }
+    names = previous.select("import_run_id", "import_lead_id").iter_rows()
+    for row, (run_id, lead_id) in enumerate(names):
+        state = states.get((run_id, lead_id))
+        if state is None or columns["import_status"][row] not in _HELD_BY_CELL:
+            continue
+        columns["import_status"][row] = None if state == "deleted" else Status.UNKNOWN.value
+        if state == "deleting":
+            columns["import_error_code"][row], columns["import_error"][row] = _undo_cut_off(run_id)
+    return previous.with_columns(pl.Series(name, cells, dtype=pl.String) for name, cells in columns.items())
+
+
+def _undo_cut_off(run_id: str) -> tuple[str, str]:
+    """Return code and message of a lead of a run whose undo has begun to delete it and was cut off."""
+    told = f"an undo was cut off while it deleted this lead, which may be gone. Go on with lead-importer undo {run_id}, then run this again."
+    return "undo_cut_off", told
+
+
 class Memory(Protocol):
     """What a plan asks the ledger: as it is now, or as it was before a past run (`replay`)."""
 
@@ -354,8 +389,11 @@ class _Judge:
         """Return what the ledger says of a lead; None where it may be sent."""
         assert self._hashes is not None
         own = self._own(lead, known)
-        if own and own[0].state in ("created", "deleting"):
+        if own and own[0].state == "created":
             return self._already_imported(lead, own[0])
+        if own and own[0].state == "deleting":
+            code, message = _undo_cut_off(own[0].run_id)
+            return replace(self._again(lead, own[0], Status.UNKNOWN), code=code, message=message)
         if own and own[0].state == "sending" and own[0].run_id in self._elsewhere:
             message = f"run {own[0].run_id} is sending it right now. Run this again when that has ended."
             return Outcome(Status.NOT_SENT, self._run_id, None, code="sent_elsewhere", message=message)

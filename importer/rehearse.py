@@ -15,7 +15,7 @@ from importer.errors import ExitStatus, Refused
 from importer.ledger import Ledger, Run
 from importer.machine import going_on, ledger_path
 from importer.outcomes import Outcomes
-from importer.plan import Plan, Work, plan
+from importer.plan import Plan, Work, forget_undone, plan
 from importer.receipt import forgotten
 from importer.records import Outcome, Status
 
@@ -59,7 +59,7 @@ class Sent:
         return self.ledger.run(run_id)
 
 
-def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen") -> Sent:
+def rehearse(request: "Request", config: Config, works: list[Work], run_id: str, screen: "Screen") -> Sent:
     """Decide what would be sent, with what the ledger knows, and leave no trace."""
     where = ledger_path(request.ledger, config.ledger)
     address = base_address(request.base_url, config.api.base_url)
@@ -70,6 +70,8 @@ def rehearse(request: "Request", config: Config, works: Sequence[Work], run_id: 
         hashes = ledger.hashes(address)
     if not request.sandbox:
         refuse_forgotten(works, ledger, address, config, screen)
+    if ledger is not None:
+        forget_undone(works, ledger, address)
     made = plan(
         works,
         ledger=ledger,

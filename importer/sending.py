@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -34,7 +34,7 @@ from importer.ledger import Ledger, Run
 from importer.machine import SIGNALS, api_key, going_on, ledger_path, sole_sender, user
 from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
-from importer.plan import Plan, Work, plan, planned, with_column
+from importer.plan import Plan, Work, forget_undone, plan, planned, with_column
 from importer.receipt import sha256_of
 from importer.records import Created, Outcome, Planned, Status
 from importer.rehearse import Sent, held_back, refuse_forgotten
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _BESIDE = 8
 
 
-def send(request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen") -> Sent:
+def send(request: "Request", config: Config, works: list[Work], run_id: str, screen: "Screen") -> Sent:
     """Open key, ledger and lock, and deliver what is not done yet."""
     session = _Session(request, config, works, run_id, screen)
     try:
@@ -62,9 +62,7 @@ def send(request: "Request", config: Config, works: Sequence[Work], run_id: str,
 class _Session:
     """One run's sending, step by step."""
 
-    def __init__(
-        self, request: "Request", config: Config, works: Sequence[Work], run_id: str, screen: "Screen"
-    ) -> None:
+    def __init__(self, request: "Request", config: Config, works: list[Work], run_id: str, screen: "Screen") -> None:
         self.request = request
         self.config = config
         self.works = works
@@ -195,6 +193,7 @@ class _Session:
 
     def _plan(self, ledger: Ledger, hashes: Hashes) -> Plan:
         began = time.monotonic()
+        forget_undone(self.works, ledger, hashes.service)
         made = plan(
             self.works,
             ledger=ledger,

@@ -180,9 +180,12 @@ class Settler:
         return Finding(Found.NOT_THERE, why="the server does not have it")
 
     def _told(self, leads: Sequence[Created], sent: Lead, doubt: Doubt) -> list[tuple[Found, Created]]:
-        """Say whose each lead with the number is; a contact may stand in the list once more, like a lead."""
-        contacts = {contact.lead_id for lead in leads for contact in lead.contacts}
-        own = [lead for lead in leads if _has_number(lead, sent) and lead.lead_id not in contacts]
+        """Say whose each lead with the number is; a contact may stand in the list once more, like a lead.
+
+        By ID and number: contacts may be numbered by themselves, and one have the ID of a lead.
+        """
+        contacts = {(contact.lead_id, digits(contact.phone)) for lead in leads for contact in lead.contacts}
+        own = [lead for lead in leads if _has_number(lead, sent) and (lead.lead_id, digits(lead.phone)) not in contacts]
         return [(self._whose(lead, sent, doubt), lead) for lead in own]
 
     def _whose(self, lead: Created, sent: Lead, doubt: Doubt) -> Found:

@@ -32,7 +32,8 @@ class OddServer:
         self.shown: Callable[[list[Json]], list[Json]] = lambda leads: [dated(lead) for lead in leads]
         self.filters = True
         self.url = ""
-        self._ids = count(1001)
+        self._ids = self.contact_ids = count(1001)
+        """Of leads and of contacts, which may be numbered by themselves."""
         self._lock = threading.Lock()
 
     def create(self, asked: Json) -> tuple[int, Any]:
@@ -41,7 +42,7 @@ class OddServer:
             lost = self.lost.get(self.posts)
             if lost == "refused":
                 return 500, {"message": "Server Error"}
-            contacts = [one | {"id": next(self._ids)} for one in asked.get("secondary_contacts", ())]
+            contacts = [one | {"id": next(self.contact_ids)} for one in asked.get("secondary_contacts", ())]
             lead = {"id": next(self._ids), "status": "created", "moment": time.time()} | self.kept(asked)
             self.leads.append(lead | {"secondary_contacts": contacts})
         return (500, {"message": "Server Error"}) if lost else (201, {"data": dated(self.leads[-1])})

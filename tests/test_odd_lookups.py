@@ -1,6 +1,7 @@
 """Look-ups that show leads otherwise than they were sent, with duplicates allowed: nothing is sent twice, nothing lost."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def test_a_contact_that_the_look_up_lists_as_a_lead_is_not_taken_for_a_lead_of_t
     odd.lost = {1: "refused"}
     ada = ROWS[0]
     rows = run(tmp_path, odd, [ada, *ROWS[1:], ada.replace("A,P", "B,C")], status=0)
+    assert {row["import_status"] for row in rows} == {"created"}
+    assert sorted(odd.numbers()) == sorted(row[-12:] for row in ROWS)
+
+
+def test_a_lead_that_has_the_id_of_its_own_contact_is_found(tmp_path: Path, odd: OddServer) -> None:
+    odd.contact_ids, odd.lost = count(1002), {2: "stored"}
+    rows = run(tmp_path, odd, [*ROWS, "B,C,Bob,+12125550110"], status=0)
     assert {row["import_status"] for row in rows} == {"created"}
     assert sorted(odd.numbers()) == sorted(row[-12:] for row in ROWS)
 

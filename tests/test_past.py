@@ -169,10 +169,17 @@ def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     killed = subprocess.run(command, cwd=desk.folder, env=desk.environment(), capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert len(memory(sandbox)["leads"]) == 3
+    run(desk, status=5)  # the third is deleted, which nobody knows yet
+    rows = desk.rows("a.results.csv")
+    assert [row["import_status"] for row in rows if row["import_error_code"] == "undo_cut_off"] == ["unknown"]
+    there = {str(lead["id"]) for lead in memory(sandbox)["leads"]}
+    assert {row["import_lead_id"] for row in rows if row["import_status"] != "unknown"} == there
     ended = desk.run("undo", run_id, "-c", "c.yaml", "--yes")
     assert ended.status == 0, ended.err
-    assert memory(sandbox)["leads"] == []
+    assert len(memory(sandbox)["leads"]) == 2
     assert len(memory(sandbox)["deleted"]) == 6
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 0
+    assert len(memory(sandbox)["leads"]) == 6
 
 
 @pytest.mark.parametrize("options", [{"lookup": False}, {"delete": False}])

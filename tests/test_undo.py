@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 import orjson
 import pytest
-from conftest import KEY, memory
+from conftest import KEY, Desk, memory
 from hypothesis import example, given
 from hypothesis import strategies as st
-from past_runs import CONFIG, change, desk_with
+from past_runs import CONFIG, FAST, change, desk_with, run
 
 from importer import api
 from importer.api import Service
@@ -110,6 +110,22 @@ def test_a_delete_that_may_have_happened_is_never_taken_for_none(tmp_path: Path,
     assert f"Undoes:          {run_id}" in desk.run("show", newest[0]["run_id"]).out
     assert desk.run("results", newest[0]["run_id"]).status == 2
     assert [lead["id"] for lead in memory(box)["leads"]] == [first["id"]]
+
+
+def test_what_was_undone_is_sent_by_retry_as_the_config_says_now_whatever_ids_the_server_gives(
+    desk: Desk, sandbox: Sandbox
+) -> None:
+    desk = desk_with(desk.folder, sandbox, 3)
+    run(desk)
+    assert desk.run("undo", "last", "--yes").status == 0
+    sandbox._memory._last_id = 1000  # the IDs of the deleted leads are given out again
+    desk.write(
+        "c.yaml", CONFIG.replace("campaign_id: 7", "campaign_id: 8") + "where: {column: Name, not_in: [Ada 1]}\n"
+    )
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 0
+    assert {row["import_status"] for row in desk.rows("a.results.csv") if row["Name"] != "Ada 1"} == {"created"}
+    assert [row["import_status"] for row in desk.rows("a.results.csv") if row["Name"] == "Ada 1"] == ["filtered"]
+    assert {lead["phone_number"] for lead in memory(sandbox)["leads"]} == {"+12125550100", "+12125550102"}
 
 
 async def _pages(box: Sandbox) -> int:
