@@ -20,6 +20,9 @@ _APP = "lead-importer"
 #: Seconds for which a lock may be held by a command that only looks whether anybody holds it (`process_of`).
 _PROBE = 0.2
 
+#: Locks that this process holds, by what is told of them: process IDs of several containers may be alike.
+_held: set[Path] = set()
+
 #: The signals that stop a run, and how it ends then.
 SIGNALS = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
 
@@ -95,16 +98,29 @@ def sole_sender(
             "Run this again when it has ended, or let it wait with --wait 10m."
         ) from error
     except OSError as error:
-        raise Refused(
-            f"{folder}: the lock that keeps two senders apart can't be made ({error.strerror}). Set XDG_STATE_HOME to a folder that can be written."
-        ) from error
+        raise _no_lock(folder, error) from error
     try:
-        told.write_text(
-            json.dumps({"pid": os.getpid(), "run": run_id, "since": datetime.now(UTC).isoformat(timespec="seconds")})
-        )
+        _held.add(told)
+        _tell(told, run_id)
         yield
     finally:
+        _held.discard(told)
         lock.release()
+
+
+def _tell(told: Path, run_id: str) -> None:
+    """Say who holds a lock: others leave alone what that run is sending."""
+    who = {"pid": os.getpid(), "run": run_id, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        told.write_text(json.dumps(who))
+    except OSError as error:
+        raise _no_lock(told.parent, error) from error
+
+
+def _no_lock(folder: Path, error: OSError) -> Refused:
+    return Refused(
+        f"{folder}: the lock that keeps two senders apart can't be made ({error.strerror}). Free some space, or set XDG_STATE_HOME to a folder that can be written."
+    )
 
 
 def _acquire(lock: FileLock, wait: float, say_so: Callable[[], None]) -> None:
@@ -128,7 +144,7 @@ def process_of(run_id: str) -> int | None:
         try:
             who = json.loads(told.read_text())
             lock = FileLock(told.with_suffix(".lock"), mode=0o600)
-            if who["run"] == run_id and who["pid"] != os.getpid():
+            if who["run"] == run_id and told not in _held:
                 lock.acquire(timeout=0)
                 lock.release()
         except Timeout:

@@ -1,0 +1,51 @@
+"""The lock that lets one sender at a time: who holds it is known, whatever their process is called."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from importer.errors import Refused
+from importer.machine import going_on, sole_sender
+
+HOLD = """\
+import sys
+from importer.machine import sole_sender
+with sole_sender("http://here", "key", run_id="r1"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path / "lead-importer" / "locks"
+
+
+def test_a_run_in_another_container_goes_on_though_its_process_has_our_number(locks: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        (told,) = locks.glob("*.json")
+        told.write_text(json.dumps(json.loads(told.read_text()) | {"pid": os.getpid()}))
+        assert going_on(["r1", "r2"]) == {"r1"}
+        other.stdin.close()
+    with sole_sender("http://here", "key", run_id="r1"):
+        assert going_on(["r1"]) == set()  # it is this process itself
+
+
+def test_a_lock_of_which_nothing_can_be_told_is_refused_and_free_again(locks: Path) -> None:
+    with sole_sender("http://here", "key", run_id="r1"):
+        (told,) = locks.glob("*.json")
+    told.unlink()
+    told.mkdir()  # as unwritable as on a full disk
+    with pytest.raises(Refused, match="XDG_STATE_HOME"), sole_sender("http://here", "key", run_id="r2"):
+        pass
+    told.rmdir()
+    with sole_sender("http://here", "key", run_id="r3"):
+        assert json.loads(told.read_text())["run"] == "r3"
