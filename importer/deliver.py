@@ -319,6 +319,7 @@ class Delivery:
                 run_id=self._run_id,
                 at=intended_at,
                 is_new=planned.is_new and not turn.attempts,
+                is_first=planned.doubt is None and not turn.doubts,
             )
         except anyio.get_cancelled_exc_class():  # it may become durable all the same
             self._withdraw(turn)

@@ -598,17 +598,19 @@ class Ledger:
         run_id: str,
         at: float | None,
         is_new: bool = False,
+        is_first: bool = False,
     ) -> None:
         """Make it durable that this lead is about to be sent. Raises `Stopped` where it can't be; then don't send.
 
         `at` is now by the server's clock (epoch seconds), None where that is unknown. Of a lead in doubt or unknown the
         time of its first attempt stays: what that may have created is no older. `is_new` spares looking for an earlier attempt of
-        it, where the ledger is known to have none.
+        it, where the ledger is known to have none. `is_first`: no attempt in doubt is known; where another run has one by now,
+        it is refused.
         """
         if self._writes.failure is not None:
             raise self._unwritable(self._writes.failure)
-        intent = of_intent(identity, lead, payload, hashes=hashes, run_id=run_id, at=at, is_new=is_new)
-        await self._writes.wait(intent)
+        told = of_intent(identity, lead, payload, hashes=hashes, run_id=run_id, at=at, is_new=is_new, is_first=is_first)
+        await self._writes.wait(told)
 
     def finish(self, identity: bytes, outcome: Outcome) -> None:
         """Hand a lead's outcome over; its number and payload are erased with it unless it stays open.

@@ -25,6 +25,11 @@ _INTENT = (
     " payload_hash = excluded.payload_hash, number = excluded.number, payload = excluded.payload, lead_id = NULL,"
     " intended_at = CASE WHEN leads.state IN ('doubtful', 'unknown') THEN leads.intended_at ELSE excluded.intended_at END"
 )
+# Of who knows of no earlier attempt in doubt: one that another run has by now is that run's to settle (no such state: refused).
+_OTHERS_DOUBT = "leads.state IN ('doubtful', 'unknown') AND leads.run_id <> excluded.run_id"
+_FIRST_INTENT = _INTENT.replace(
+    "SET state = 'sending'", f"SET state = CASE WHEN {_OTHERS_DOUBT} THEN 'elsewhere' ELSE 'sending' END"
+)
 # An intent taken back. What no run has an outcome of was new, and goes without a trace.
 _MEANT = "identity = ? AND run_id = ? AND state = 'sending'"
 _LAST = "(SELECT o.{} FROM outcomes o WHERE o.lead = leads.lead ORDER BY o.run_id DESC LIMIT 1)"
@@ -46,12 +51,21 @@ _CONTACT_ID = f"UPDATE members SET contact_id = ? WHERE lead = {LEAD} AND positi
 
 
 def of_intent(
-    identity: bytes, lead: Lead, payload: bytes, *, hashes: Hashes, run_id: str, at: float | None, is_new: bool
+    identity: bytes,
+    lead: Lead,
+    payload: bytes,
+    *,
+    hashes: Hashes,
+    run_id: str,
+    at: float | None,
+    is_new: bool,
+    is_first: bool,
 ) -> Write:
     """Return what makes an intent durable: the lead with its payload, and the hashes of its people."""
     people = (lead.primary, *lead.contacts)
     told = (lead.campaign_id, run_id, hashes.payload(payload), lead.primary.phone, payload, at)
-    statements: list[tuple[str, Sequence[Any]]] = [(_INTENT, (identity, hashes.service, *told))]
+    intent = _FIRST_INTENT if is_first else _INTENT
+    statements: list[tuple[str, Sequence[Any]]] = [(intent, (identity, hashes.service, *told))]
     if not is_new:
         statements.append((_FORGET_MEMBERS, (identity,)))
     for position, person in enumerate(people):

@@ -120,6 +120,21 @@ def test_what_is_in_doubt_keeps_what_was_sent_and_since_when(tmp_path: Path, in_
             work(ledger, steps)
 
 
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_what_another_run_has_in_doubt_by_now_is_sent_only_by_who_knows_of_it(tmp_path: Path, in_doubt: bool) -> None:
+    async def steps(ledger: Ledger, hashes: Hashes) -> None:
+        identity = await send(ledger, hashes, LEAD, replace(UNKNOWN, in_doubt=True))
+        if not in_doubt:
+            ledger.finish(identity, UNKNOWN)
+        with pytest.raises(Stopped, match="another run"):
+            await ledger.intend(identity, LEAD, b"{}", hashes=hashes, run_id="r2", at=2.0, is_first=True)
+        assert ledger.doubts([identity])[identity].run_id == "r1"
+        await ledger.intend(identity, LEAD, b"{}", hashes=hashes, run_id="r2", at=2.0)
+
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        work(ledger, steps)
+
+
 def test_an_intent_that_was_cut_off_is_in_doubt_for_the_next_run(tmp_path: Path) -> None:
     async def cut(ledger: Ledger, hashes: Hashes) -> None:
         await send(ledger, hashes, LEAD, None)
