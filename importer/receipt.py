@@ -110,19 +110,31 @@ def past_result(path: Path) -> PastResult | None:
     rows = sum(told["counts"].get(status, 0) for status in _MAY_BE_THERE) if told else 0
     if not rows:
         return None
-    return PastResult(path, told["run_id"], told["service"], str(told.get("started_at")), rows)
+    ended = told.get("finished_at")
+    return PastResult(path, told["run_id"], told["service"], str(told.get("started_at")), ended, rows)
 
 
 def forgotten(results: Iterable[PastResult | None], ledger: Ledger | None, service: str) -> list[str]:
     """Say of results of runs at this service that the ledger does not know them: their leads would be sent again."""
     return [
-        f"{one.path}: this is the result of run {one.run_id} (began {one.started_at}; {count_of(one.rows, 'row')} created, or perhaps), which "
-        f"{f'ledger {ledger.path}' if ledger else 'no ledger here'} does not know. Use the ledger of that run (--ledger; or put "
-        f"it back from your backup), or send only what its rows show as not done: lead-importer retry {one.path}. If the "
-        "list holds other leads now, move that result away."
+        f"{one.path}: this is the result of run {one.run_id} (began {one.started_at}; {count_of(one.rows, 'row')} created, or perhaps), {lacks}. "
+        "Use the ledger of that run (--ledger; or put it back from your backup), or send only what its rows show as not done: "
+        f"lead-importer retry {one.path}. If the list holds other leads now, move that result away."
         for one in results
-        if one is not None and one.service == service and (ledger is None or ledger.run(one.run_id) is None)
+        if one is not None and one.service == service and (lacks := _lacks(ledger, one)) is not None
     ]
+
+
+def _lacks(ledger: Ledger | None, result: PastResult) -> str | None:
+    """Say what a ledger does not know of a run; None where it knows all. A copy may be from while the run was going on."""
+    if ledger is None:
+        return "which no ledger here knows"
+    run = ledger.run(result.run_id)
+    if run is None:
+        return f"which ledger {ledger.path} does not know"
+    if result.finished_at is not None and run.finished_at is None:
+        return f"of which ledger {ledger.path} knows only the beginning, as a copy does that was made while it was going on"
+    return None
 
 
 def move_along(old: Path, new: Path) -> None:

@@ -270,6 +270,7 @@ class PastResult:
     run_id: str
     service: str
     started_at: str
+    finished_at: str | None
     rows: int
     """That are created, or may be."""
 

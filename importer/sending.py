@@ -143,7 +143,7 @@ class _Session:
             made = self._plan(ledger, hashes)
             self._tell_of_doubts(made)
             stop = Stop()
-            if not made.count():
+            if not made.count(self.request.limit):
                 return self._sent(made, ledger, stop)
             if campaigns is None and not is_loopback(base):
                 campaigns = await service.campaigns()

@@ -15,7 +15,7 @@ from past_runs import desk_with, run
 
 from importer.errors import Refused
 from importer.ledger import Ledger
-from importer.receipt import differences, sha256_of
+from importer.receipt import differences, forgotten, past_result, sha256_of
 from importer.sandbox import Sandbox
 
 
@@ -114,3 +114,16 @@ def test_a_receipt_that_can_not_be_written_takes_nothing_from_the_result(
     assert "the receipt can't be written" in ended.err
     assert [row["import_status"] for row in desk.rows("a.results.csv")] == ["created", "created"]
     assert not list(tmp_path.glob(".lead-importer-*"))
+
+
+def test_a_ledger_that_knows_only_the_beginning_of_a_run_has_forgotten_it(desk: Desk, tmp_path: Path) -> None:
+    past = past_result(desk.folder / "a.results.csv")
+    assert past is not None
+    with Ledger(next(desk.folder.rglob("ledger.sqlite3")), create=False) as whole:
+        run_of_it = whole.run(past.run_id)
+        assert run_of_it is not None
+        assert forgotten([past], whole, past.service) == []
+    with Ledger(tmp_path / "copy.sqlite3") as copied:
+        copied.begin_run(run_of_it)
+        (told,) = forgotten([past], copied, past.service)
+        assert "only the beginning" in told
