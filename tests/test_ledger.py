@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.errors import Refused, Stopped
+from importer.errors import ExitStatus, Refused, Stopped
 from importer.group_commit import GroupCommit, Write
 from importer.hashes import Hashes
 from importer.ledger import TRANSITIONS, Ledger, new_run_id
+from importer.options import end
 from importer.records import Lead, Outcome, Person, Status
 
 LEAD = Lead(Person("+12125550100", '{"name":"Ada"}', 0), 7, (Person("+12125550101", '{"name":"Abe"}', 1),))
@@ -78,6 +79,23 @@ def test_a_key_whose_ledger_is_gone_is_not_replaced(tmp_path: Path, left: str) -
     with pytest.raises(Refused, match="from your backup"):
         Ledger(path)
     assert ledger.key_path.read_text() == key
+
+
+def test_a_damaged_ledger_ends_a_command_with_a_message(tmp_path: Path) -> None:
+    path, said = tmp_path / "l.sqlite3", list[str]()
+    Ledger(path).close()
+    pages = path.read_bytes()
+    path.write_bytes(pages[: 2 * 4096] + b"x" * (len(pages) - 2 * 4096))
+
+    def read() -> ExitStatus:
+        with Ledger(path, create=False) as ledger:
+            ledger.known([b"number"])
+        return ExitStatus.OK
+
+    with pytest.raises(SystemExit) as ended:
+        end(read, said.append)
+    assert (ended.value.code, len(said)) == (ExitStatus.STOPPED, 1)
+    assert "from your backup" in said[0]
 
 
 def test_a_created_lead_is_known_by_all_its_numbers_and_its_own_is_erased(tmp_path: Path) -> None:
