@@ -26,7 +26,7 @@ from importer.hashes import Hashes
 from importer.inflight import InFlight
 from importer.ledger import Ledger
 from importer.outcomes import Ids
-from importer.records import Created, Doubt, Lead, Meaning, Outcome, Planned, Status, Verdict
+from importer.records import PROBABLY_OURS, Created, Doubt, Lead, Meaning, Outcome, Planned, Status, Verdict
 from importer.settle import Finding, Found, Settler, is_old
 
 if TYPE_CHECKING:
@@ -578,7 +578,7 @@ def _probably_ours(refusal: Verdict) -> Verdict:
     """Say what a refusal as duplicate most likely means after an attempt that had no answer."""
     return replace(
         refusal,
-        code="probably_ours",
+        code=PROBABLY_OURS,
         message="an earlier attempt had no answer, and this one was refused as a duplicate: most likely the lead is ours, "
         f"and its ID can't be told ({refusal.message})",
     )

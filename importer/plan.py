@@ -17,7 +17,7 @@ from importer.hashes import Hashes
 from importer.ledger import Known, Ledger, Member
 from importer.mapping import Mapped
 from importer.outcomes import Outcomes, Place
-from importer.records import Lead, Outcome, PastResult, Planned, Status, Table
+from importer.records import PROBABLY_OURS, Lead, Outcome, PastResult, Planned, Status, Table
 
 #: States that mean: somebody with this number is, or may be, in the calling queue already.
 _MAY_BE_CALLED = ("created", "deleting", "unknown", "doubtful", "sending")
@@ -318,7 +318,7 @@ class _Judge:
         if self._hashes is None or self._own(lead, known):
             return False
         entries = known.get(self._hashes.number(lead.campaign_id, lead.primary.phone), [])
-        return any(entry.position == 0 and entry.state in _MAY_BE_CALLED for entry in entries)
+        return any(entry.position == 0 and _may_be_called(entry) for entry in entries)
 
     def _held_by(self, cell: str | None, place: int, lead: Lead, known: dict[bytes, list[Known]]) -> bool:
         if cell not in _HELD_BY_CELL or cell in self._include:
@@ -425,7 +425,7 @@ class _Judge:
         assert self._hashes is not None
         assert self._ledger is not None
         alone = self._hashes.identity(replace(lead, allow_duplicate=False))
-        if entry.identity != alone or lead.occurrence > 1 or entry.state not in _MAY_BE_CALLED:
+        if entry.identity != alone or lead.occurrence > 1 or not _may_be_called(entry):
             return False
         held = {member.number: member.values for member in self._ledger.members(alone)}
         people = (lead.primary, *lead.contacts)
@@ -437,11 +437,11 @@ class _Judge:
     def _swapped(self, lead: Lead, entries: list[Known], known: dict[bytes, list[Known]]) -> str | None:
         assert self._hashes is not None
         for entry in entries:
-            if entry.position > 0 and entry.state in _MAY_BE_CALLED:
+            if entry.position > 0 and _may_be_called(entry):
                 return f"this number is a secondary contact of lead {entry.lead_id or '(ID unknown)'}, which an earlier run created: somebody would be called twice."
         for contact in lead.contacts:
             for entry in known.get(self._hashes.number(lead.campaign_id, contact.phone), []):
-                if entry.position == 0 and entry.state in _MAY_BE_CALLED:
+                if entry.position == 0 and _may_be_called(entry):
                     return f"its contact's number is the primary of lead {entry.lead_id or '(ID unknown)'}, which an earlier run created: somebody would be called twice."
         return None
 
@@ -494,6 +494,11 @@ class _Judge:
         here = {self._hashes.number(lead.campaign_id, contact.phone) for contact in lead.contacts}
         gone = sum(member.position > 0 and member.number not in here for member in members.values())
         return changes + ([f"{gone} of its contacts were left out here"] if gone else [])
+
+
+def _may_be_called(entry: Known) -> bool:
+    """Tell whether people of a lead are in the calling queue by us, or may be; a duplicate may be one of itself."""
+    return entry.state in _MAY_BE_CALLED or (entry.state == "duplicate" and entry.code == PROBABLY_OURS)
 
 
 def _differing(before: dict[str, str], now: dict[str, str]) -> list[str]:

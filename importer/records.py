@@ -278,6 +278,9 @@ class PastResult:
 #: The code of an answer that names a lead with another number or campaign than was sent.
 OTHER_LEAD = "other_lead"
 
+#: The code of a refusal as duplicate after an attempt in doubt: most likely it is that attempt's lead.
+PROBABLY_OURS = "probably_ours"
+
 
 @dataclass(frozen=True, slots=True)
 class Doubt:

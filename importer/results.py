@@ -9,7 +9,7 @@ import polars as pl
 from importer.errors import ExitStatus
 from importer.outcomes import Outcomes, Place
 from importer.plan import Plan, Work
-from importer.records import PROBLEMS, RESULT_COLUMNS, Outcome, Status, Table
+from importer.records import PROBABLY_OURS, PROBLEMS, RESULT_COLUMNS, Outcome, Status, Table
 
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
 
@@ -323,7 +323,7 @@ def reasons(frames: Sequence[pl.DataFrame]) -> list[tuple[str, str, int]]:
     code = pl.col("import_error_code")
     done = pl.col("import_status").is_in([status.value for status in _GOOD])
     bad = pl.concat([frame.select("import_status", "import_error_code") for frame in frames]).filter(
-        (~done & code.is_not_null()) | (code == "probably_ours")
+        (~done & code.is_not_null()) | (code == PROBABLY_OURS)
     )
     counts = (
         bad.group_by("import_status", "import_error_code")

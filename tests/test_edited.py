@@ -17,7 +17,7 @@ from importer.config import Config
 from importer.ledger import Ledger
 from importer.pipeline import _work
 from importer.plan import Plan, Work, plan, planned
-from importer.records import RESULT_COLUMNS, Lead, Outcome, Status
+from importer.records import PROBABLY_OURS, RESULT_COLUMNS, Lead, Outcome, Status
 from importer.results import result_columns, with_followers
 from importer.sandbox import Sandbox
 
@@ -68,9 +68,10 @@ class Office:
 
     def _sent(self, identity: bytes, lead: Lead, end: str) -> Outcome:
         outcome = Outcome(
-            Status.UNKNOWN if end == "doubtful" else Status(end),
+            {"doubtful": Status.UNKNOWN, PROBABLY_OURS: Status.DUPLICATE}.get(end) or Status(end),
             f"r{self.runs}",
             None,
+            code=PROBABLY_OURS if end == PROBABLY_OURS else None,
             lead_id=f"{self.runs}/{lead.primary.index}" if end == "created" else None,
             contact_ids=tuple(f"{contact.index}" for contact in lead.contacts) if end == "created" else (),
             attempts=1,
@@ -225,7 +226,7 @@ def test_a_lead_that_was_created_does_not_become_a_contact_of_a_new_row(tmp_path
 
 
 @pytest.mark.parametrize(("first", "then"), [(False, True), (True, False)])
-@pytest.mark.parametrize("end", ["created", "unknown", "doubtful"])
+@pytest.mark.parametrize("end", ["created", "unknown", "doubtful", PROBABLY_OURS])
 def test_allowing_duplicates_afterwards_or_no_more_sends_nothing_again(
     tmp_path: Path, first: bool, then: bool, end: str
 ) -> None:
@@ -237,8 +238,18 @@ def test_allowing_duplicates_afterwards_or_no_more_sends_nothing_again(
             office = Office(ledger, chosen)
             office.runs = len(told)
             told.append(office.send(rows, [end, "failed"] if not told else ["created"])["import_status"].to_list())
-    kept = "already_imported" if end == "created" else "unknown"
+    kept = {"created": "already_imported", PROBABLY_OURS: "duplicate"}.get(end, "unknown")
     assert told[1] == [kept, kept, "created"]
+
+
+@pytest.mark.parametrize(("end", "then"), [(PROBABLY_OURS, "invalid"), ("duplicate", "created")])
+def test_a_contact_of_a_lead_that_is_most_likely_ours_is_not_called_by_itself(
+    tmp_path: Path, end: str, then: str
+) -> None:
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        office = Office(ledger, config())
+        office.send([row("A", "Primary", "+12125550100"), row("A", "", "+12125550102")], [end])
+        assert office.send([row("B", "Primary", "+12125550102")], ["created"])["import_status"].to_list() == [then]
 
 
 def test_who_allows_duplicates_to_have_them_sent_has_them_sent(tmp_path: Path) -> None:
