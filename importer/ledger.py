@@ -428,10 +428,13 @@ class Ledger:
         )
         return {row[0]: Doubt(*row) for row in rows}
 
-    def sending(self, service: str) -> set[str]:
-        """Return the runs that have intents without an outcome: they are going on, or were cut off."""
-        query = "SELECT DISTINCT run_id FROM leads WHERE service = ? AND state = 'sending'"
-        return {row[0] for row in self._db.execute(query, (service,))}
+    def sending(self, service: str) -> dict[str, str | None]:
+        """Return the runs that have intents without an outcome, going on or cut off, and where their locks are told of."""
+        query = (
+            "SELECT DISTINCT run_id, json_extract(r.request, '$.locks') FROM leads LEFT JOIN runs r USING (run_id)"
+            " WHERE leads.service = ? AND state = 'sending'"
+        )
+        return dict(self._db.execute(query, (service,)))
 
     def cut_off(self, service: str, run_ids: Collection[str]) -> int:
         """Put the intents that these runs left without an outcome in doubt; return how many. They must have ended."""

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +85,7 @@ def sole_sender(
     The lock is the operating system's: one left by a dead process is free. Raises `Busy`, saying who holds it since
     when.
     """
-    folder = user_state_path(_APP) / "locks"
+    folder = lock_folder()
     name = hashlib.sha256(f"{address}\n{key}".encode()).hexdigest()[:24]
     told = folder / f"{name}.json"
     try:
@@ -133,14 +133,20 @@ def _acquire(lock: FileLock, wait: float, say_so: Callable[[], None]) -> None:
         lock.acquire(timeout=wait, poll_interval=0.2)
 
 
-def going_on(run_ids: Iterable[str]) -> set[str]:
-    """Return those runs that a process other than this one is carrying out right now."""
-    return {run_id for run_id in run_ids if process_of(run_id) is not None}
+def lock_folder() -> Path:
+    """Return where locks lie here. A run that shares the ledger may have its own elsewhere (XDG_STATE_HOME)."""
+    return user_state_path(_APP) / "locks"
 
 
-def process_of(run_id: str) -> int | None:
-    """Return the process that carries a run out right now; None where none does."""
-    for told in (user_state_path(_APP) / "locks").glob("*.json"):
+def going_on(runs: Mapping[str, str | None]) -> set[str]:
+    """Return those runs that a process other than this one is carrying out right now; `runs` says where their locks lie."""
+    return {run_id for run_id, folder in runs.items() if process_of(run_id, folder) is not None}
+
+
+def process_of(run_id: str, folder: str | None) -> int | None:
+    """Return the process that carries a run out right now, its lock here or in `folder`; None where none does."""
+    folders = {lock_folder(), Path(folder) if folder else lock_folder()}
+    for told in (told for one in folders for told in one.glob("*.json")):
         try:
             who = json.loads(told.read_text())
             lock = FileLock(told.with_suffix(".lock"), mode=0o600)

@@ -118,13 +118,13 @@ def _facts(ledger: Ledger, run: Run) -> dict[str, Any]:
     ]
     standings = ledger.standings(run.run_id)
     doubts = sum(standings.get(state, 0) for state in _IN_DOUBT)
-    going_on = run.exit_status is None and process_of(run.run_id) is not None
+    going_on = run.exit_status is None and process_of(run.run_id, run.request.get("locks")) is not None
     return asdict(run) | {"inputs": inputs, "going_on": going_on, "leads_now": standings, "in_doubt": doubts}
 
 
 def _without_end(run: Run) -> tuple[str, str]:
     """Say of a run that has no end yet whether it goes on or was cut off, in a word and in more."""
-    if (process := process_of(run.run_id)) is not None:
+    if (process := process_of(run.run_id, run.request.get("locks"))) is not None:
         return "now", f"still going on (process {process})"
     return "cut", "cut off before its end; run it again to go on"
 

@@ -176,7 +176,7 @@ def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = 
 
 def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
     """Return what a past run was asked for; refuse where its inputs are not what they were."""
-    if (process := process_of(run.run_id)) is not None:
+    if (process := process_of(run.run_id, run.request.get("locks"))) is not None:
         raise Refused(f"run {run.run_id}: it is still going on (process {process}). Its result comes when it ends.")
     recorded = ledger.inputs(run.run_id)
     problems = [_changed(one.path) for one in recorded if not one.path.is_file() or sha256_of(one.path) != one.sha256]

@@ -31,7 +31,7 @@ from importer.gate import Gate, Stop
 from importer.hashes import Hashes
 from importer.inflight import MOST
 from importer.ledger import Ledger, Run
-from importer.machine import SIGNALS, api_key, going_on, ledger_path, sole_sender, user
+from importer.machine import SIGNALS, api_key, going_on, ledger_path, lock_folder, sole_sender, user
 from importer.outcomes import Outcomes, Place
 from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, forget_undone, plan, planned, with_column
@@ -139,7 +139,7 @@ class _Session:
             refuse_forgotten(self.works, ledger, address, self.config, self.screen)
             self._note_run(ledger, address)
             begun = ledger.sending(address)
-            ledger.cut_off(address, begun - going_on(begun))
+            ledger.cut_off(address, begun.keys() - going_on(begun))
             made = self._plan(ledger, hashes)
             self._tell_of_doubts(made)
             stop = Stop()
@@ -171,7 +171,8 @@ class _Session:
                 finished_at=None,
                 tool_version=version("lead-importer"),
                 config_hash=self.config.fingerprint(),
-                request=self.request.as_json() | {"suppress": [sha256_of(path) for path in self.config.suppress]},
+                request=self.request.as_json()
+                | {"suppress": [sha256_of(path) for path in self.config.suppress], "locks": str(lock_folder())},
                 who=user(),
                 guarantee=None,
                 cause=None,

@@ -36,7 +36,7 @@ async def _online(
 ) -> tuple[Counter[str], LeadImporterError | None]:
     async with connect(terms, ledger, run, say) as connection:
         begun = ledger.sending(run.service)
-        ledger.cut_off(run.service, begun - going_on(begun))
+        ledger.cut_off(run.service, begun.keys() - going_on(begun))
         doubts = ledger.doubts_of(run.run_id)
         leads = count_of(len(doubts), "lead is", plural="leads are")
         say(f"Run {run.run_id}: {leads} in doubt." + (" Looking up; nothing is sent." if doubts else ""))

@@ -26,17 +26,22 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lead-importer" / "locks"
 
 
-def test_a_run_in_another_container_goes_on_though_its_process_has_our_number(locks: Path) -> None:
+def test_a_run_goes_on_though_its_process_has_our_number_as_in_a_container_or_its_lock_lies_elsewhere(
+    locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         (told,) = locks.glob("*.json")
         told.write_text(json.dumps(json.loads(told.read_text()) | {"pid": os.getpid()}))
-        assert going_on(["r1", "r2"]) == {"r1"}
+        assert going_on({"r1": None, "r2": None}) == {"r1"}
+        monkeypatch.setenv("XDG_STATE_HOME", str(locks / "elsewhere"))
+        assert going_on({"r1": None}) == set()
+        assert going_on({"r1": str(locks), "r2": str(locks)}) == {"r1"}  # as the ledger has it
         other.stdin.close()
     with sole_sender("http://here", "key", run_id="r1"):
-        assert going_on(["r1"]) == set()  # it is this process itself
+        assert going_on({"r1": None}) == set()  # it is this process itself
 
 
 def test_a_lock_of_which_nothing_can_be_told_is_refused_and_free_again(locks: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_new_lead_whose_intent_is_taken_back_leaves_no_trace(tmp_path: Path) -
         before = everything(ledger.path)
         await meant(ledger, hashes, LEAD)
         assert everything(ledger.path) == before
-        assert ledger.sending("here") == set()
+        assert ledger.sending("here") == {}
         assert ledger.known([hashes.number(7, LEAD.primary.phone)]) == {}
         await send(ledger, hashes, LEAD, CREATED, run_id="r3")
 
@@ -161,7 +161,6 @@ def test_intents_that_were_taken_back_change_nothing_of_a_history(
     folder = tmp_path_factory.mktemp("ledgers")
 
     def live(path: Path, *, with_those: bool) -> list[list[tuple[object, ...]]]:
-        path.with_name(path.name + ".key").write_text("00" * 32)
         created, doubtful = set[int](), set[int]()
 
         async def all_steps(ledger: Ledger, _: Hashes) -> None:
