@@ -9,12 +9,35 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 #: Writes in one commit at most: bounds what one failed commit does over again, and how long the loop is held up.
 _MOST_AT_ONCE = 1000
+#: Seconds to wait for another process that writes.
+_PATIENCE = 30.0
+
+
+def durable(path: Path) -> sqlite3.Connection:
+    """Open a database so that what is committed outlasts a power cut; it waits for others at most `_PATIENCE` seconds.
+
+    While several make one file at once, SQLite refuses the change to WAL without waiting.
+    """
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+    db.execute("PRAGMA synchronous=FULL")
+    return db
 
 
 class Write(NamedTuple):

@@ -24,7 +24,7 @@ from typing import Any, Self
 import orjson
 
 from importer.errors import LeadImporterError, Refused, Stopped
-from importer.group_commit import GroupCommit, Write
+from importer.group_commit import GroupCommit, Write, durable
 from importer.hashes import Hashes
 from importer.ledger_writes import LEAD, of_intent, of_outcome, of_withdrawal
 from importer.records import Doubt, Lead, Outcome, Status
@@ -208,9 +208,7 @@ class Ledger:
         if self._read_only:
             db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
         else:
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
+            db = durable(self.path)
         return db
 
     def _is_empty_file(self) -> bool:
