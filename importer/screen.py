@@ -5,14 +5,17 @@ Phones and e-mails are masked in whatever is shown while a run goes on; the resu
 
 import json
 import re
+import signal
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from importer.errors import Interrupted
 from importer.records import Outcome, Status
 from importer.wording import count_of
 
@@ -65,6 +68,16 @@ def _mask_number(text: str) -> str:
     return f"…{text[-2:]}"
 
 
+@contextmanager
+def _heard_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the reading of an answer. An event loop would only note it, and the reading would go on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def screen(*, progress: bool, as_json: bool) -> "_Screen":
     """Return the screen that fits where stderr goes."""
     if as_json:
@@ -94,12 +107,24 @@ class _Screen(ABC):
     def summary(self, summary: "Summary") -> None: ...
 
     def ask(self, question: str) -> bool | None:
-        """Ask a person at the terminal; None where there is none."""
+        """Ask a person at the terminal; None where there is none. Raises `Interrupted` on Ctrl-C.
+
+        No answer (Ctrl-D) is a no.
+        """
         if not (sys.stdin.isatty() and self._stream.isatty()):
             return None
-        self._stream.write(f"{question} [y/N] ")
-        self._stream.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        answer = ""
+        try:
+            with _heard_at_once():
+                self._stream.write(f"{question} [y/N] ")
+                self._stream.flush()
+                answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted at the question: nothing was done.") from None
+        finally:
+            if not answer.endswith("\n"):  # neither key ends the line of the question
+                print(file=self._stream, flush=True)
+        return answer.strip().lower() in ("y", "yes")
 
     def begin(self, total: int, done_by: Callable[[], str | None]) -> None:
         self._total, self._began, self._done_by = total, time.monotonic(), done_by
