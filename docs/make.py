@@ -57,7 +57,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _argument(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper())
+    return str(parameter.metavar or parameter.name.upper()) + ("…" if parameter.nargs == -1 else "")
 
 
 def settings(

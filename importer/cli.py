@@ -113,7 +113,7 @@ def retry(
     results: Annotated[
         list[str],
         typer.Argument(
-            metavar="RESULT…",
+            metavar="RESULT",
             help="Result files, as they are or after you edited, sorted or re-saved them.",
             show_default=False,
         ),

@@ -52,6 +52,8 @@ def result_path(
     file, or a folder (made if missing) where there are `several` inputs. `leads.csv.gz` goes by the name `leads.csv`. An input named like a result (`X.results.csv`,
     `X.results.<run ID>.csv`, `X.check.csv`) goes by the name X, unless `is_result` says that it only looks like one.
     """
+    if out == Path("-"):
+        raise Refused("--out -: the result is a file, and is not written to the screen or a pipe. Name a file.")
     input_path = unpacked_name(input_path)
     own = input_path.suffix if input_path.suffix.lower() in _TEXT_SUFFIXES else ".csv"
     suffix = own if kind == "csv" else ".xlsx"
