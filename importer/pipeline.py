@@ -110,6 +110,8 @@ class Summary:
     """The commonest (status, code, rows) of what is not done."""
     mendings: list[tuple[str, str, int]]
     """(column, what, cells) of what was restored."""
+    left_out: list[tuple[str | None, str, int]]
+    """(column, code, rows) of variables and contacts that leads go without."""
     leads_sent: int
     guarantee: str | None
     written: tuple[Path, ...]
@@ -455,6 +457,7 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             counts=dict(counts),
             reasons=results.reasons(frames),
             mendings=_mended(inputs.works),
+            left_out=results.left_out(frames),
             leads_sent=sent.leads_sent,
             guarantee=sent.guarantee,
             written=tuple(written),

@@ -111,7 +111,7 @@ class _Screen(ABC):
 
         No answer (Ctrl-D) is a no.
         """
-        if not (sys.stdin.isatty() and self._stream.isatty()):
+        if sys.stdin is None or not (sys.stdin.isatty() and self._stream.isatty()):
             return None
         answer = ""
         try:
@@ -157,6 +157,7 @@ class _TextScreen(_Screen):
     """Lines for people; a tqdm bar where stderr is a terminal."""
 
     _bar: Any = None
+    _forecast: str | None = None
 
     def say(self, text: str) -> None:
         if self._bar is not None:
@@ -178,14 +179,15 @@ class _TextScreen(_Screen):
                 file=self._stream,
                 dynamic_ncols=True,
                 smoothing=0.1,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}{postfix}",
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_noinv_fmt}{postfix}",
             )
 
     def _moved(self) -> None:
         if self._bar is not None:
             if time.monotonic() - self._last_line >= _BAR_EVERY:
                 self._last_line = time.monotonic()
-                self._beside_bar(self._done_by())
+                self._forecast = self._done_by()
+            self._beside_bar(self._forecast)
             self._bar.update()
         elif self._due():
             print(self._line(), file=self._stream, flush=True)
@@ -220,6 +222,12 @@ class _TextScreen(_Screen):
         if summary.mendings:
             lines.append("Restored in cells, and said in their rows:")
             lines += [f"  {count:>9,}  column {column!r}: {what}" for column, what, count in summary.mendings]
+        if summary.left_out:
+            lines.append("Left out of leads, and said in their rows:")
+            lines += [
+                f"  {count:>9,}  column {column!r}: {code}" if column else f"  {count:>9,}  {code}"
+                for column, code, count in summary.left_out
+            ]
         if summary.reasons:
             lines.append("Most frequent reasons:")
             lines += [f"  {count:>9,}  {status}: {code}" for status, code, count in summary.reasons]
@@ -231,7 +239,9 @@ class _TextScreen(_Screen):
         for path in summary.written:
             print(path)
         if summary.retry and summary.command != "check" and not summary.run_id.startswith("sandbox-"):
-            print(f"When the rows are put right: {summary.retry}", file=self._stream, flush=True)
+            wrong = summary.counts.get(Status.INVALID) or summary.counts.get(Status.REJECTED)
+            when = "When the rows are put right" if wrong else "To send what is not done"
+            print(f"{when}: {summary.retry}", file=self._stream, flush=True)
 
 
 class _JsonScreen(_Screen):
@@ -268,6 +278,7 @@ class _JsonScreen(_Screen):
             rows=summary.rows,
             counts=summary.counts,
             restored=[{"column": column, "what": what, "cells": count} for column, what, count in summary.mendings],
+            left_out=[{"column": column, "code": code, "rows": count} for column, code, count in summary.left_out],
             guarantee=summary.guarantee,
             cause=mask(summary.cause) if summary.cause else None,
             seconds={stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},

@@ -147,7 +147,7 @@ class _Session:
             made = self._plan(ledger, hashes)
             self._tell_of_doubts(made)
             stop = Stop()
-            if not made.count():
+            if not made.count(self.request.limit):
                 return self._sent(made, ledger, stop)
             if campaigns is None and not is_loopback(base):
                 campaigns = await service.campaigns()
@@ -218,6 +218,11 @@ class _Session:
             self.screen.say(
                 f"Note: {have} for which earlier runs created leads with other content; as duplicates are allowed, these are "
                 "called again."
+            )
+        if made.forced:
+            leads = count_of(len(made.forced), "lead")
+            self.screen.say(
+                f"Note: {leads} may have been created already, and what no look-up shows is sent again (--include unknown)."
             )
         count = sum(outcome.in_doubt for outcome in made.doubtful.values())
         if count:

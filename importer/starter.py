@@ -182,7 +182,9 @@ def _trial(text: str, table: Table) -> str:
     bad = mapped.problems.filter("blocking").join(rows, on="index", how="semi").select("index", "code").unique()
     good = rows.join(bad, on="index", how="anti").height
     codes = bad["code"].value_counts().sort("count", "code", descending=[True, False]).head(_MOST_REASONS)
-    reasons = ", ".join(f"{count:,} {code}" for code, count in codes.iter_rows())
+    others = bad.join(bad.join(codes, on="code", how="semi"), on="index", how="anti")["index"].n_unique()
+    told = [f"{count:,} {code}" for code, count in codes.iter_rows()] + [f"{others:,} for other reasons"] * bool(others)
+    reasons = ", ".join(told)
     why = f"; not the others: {reasons}. docs/error-codes.md tells what to do" if reasons else ""
     return f"Tried on the file: {good:,} of {rows.height:,} rows pass{why}."
 

@@ -31,6 +31,7 @@ def test_each_run_is_told_as_it_ended_then(tmp_path: Path, serve: Callable[..., 
     desk = desk_with(tmp_path, box)
     first = run(desk, "--limit", "2")
     first_rows = desk.rows("a.results.csv")
+    assert "a.csv: 3 created, 4 not_sent" in desk.run("history").out
     run(desk)
     second_rows = desk.rows("a.results.csv")
     second = next(row["import_run_id"] for row in second_rows if row["import_status"] == "created")
@@ -98,6 +99,7 @@ def test_settle_tells_what_is_there_from_what_surely_is_not(tmp_path: Path, serv
     rows = desk.rows("a.results.csv")
     assert [row["import_status"] for row in rows[2:4]] in (["created", "failed"], ["failed", "created"])
     assert {row["import_error_code"] for row in rows[2:4]} == {"", "not_found"}
+    assert "To send what is not done: lead-importer retry" in ended.err  # there is nothing to put right
     assert memory(box)["posts"] == 4
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
     assert len(memory(box)["leads"]) == 6
@@ -110,6 +112,7 @@ def test_settle_says_what_can_not_be_settled(tmp_path: Path, serve: Callable[...
     ended = desk.run("settle", run_id, "-c", "c.yaml")
     assert ended.status == 5
     assert "no look-up" in ended.err
+    assert "They are now: 1 unknown" in ended.err
 
 
 def test_history_and_show_tell_of_runs_without_a_key(desk: Desk, sandbox: Sandbox) -> None:
