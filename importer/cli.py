@@ -286,6 +286,8 @@ def sandbox(
             keys=() if refuse_key else None,
         )
         serve(options, print)
+        if sys.stdout.isatty():  # behind the ^C; whoever reads a pipe may be gone
+            print("The sandbox has ended, and its leads are gone.")
         return ExitStatus.OK
 
     end(work, lambda text: print(text, file=sys.stderr))

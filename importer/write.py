@@ -33,6 +33,9 @@ Kind = Literal["csv", "xlsx"]
 
 _TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 
+#: Names of what no result is; a program that goes by the name would read it wrong, and Excel drop the zeros of phones.
+_UNWRITTEN = frozenset({".xls", ".xlsm", ".xlsb", ".ods", ".parquet", ".pdf", ".html", ".json"})
+
 
 class WriteFailed(LeadImporterError):
     """The result file could not be written; an older one under its name still stands."""
@@ -54,6 +57,8 @@ def result_path(
     """
     if out == Path("-"):
         raise Refused("--out -: the result is a file, and is not written to the screen or a pipe. Name a file.")
+    if out is not None and out.suffix.lower() in _UNWRITTEN and not out.is_dir():
+        raise Refused(f"--out {out}: results are written as .xlsx, or as text (.csv, .tsv, .txt). Name it so.")
     input_path = unpacked_name(input_path)
     own = input_path.suffix if input_path.suffix.lower() in _TEXT_SUFFIXES else ".csv"
     suffix = own if kind == "csv" else ".xlsx"

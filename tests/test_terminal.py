@@ -14,21 +14,21 @@ from importer.sandbox import Sandbox
 CTRL_C, CTRL_D = "Ctrl-C", "\x04"
 
 
-def _pressed(desk: Desk, key: str, *words: str) -> tuple[int, list[str]]:
-    """Press a key at a command's question; return its exit status and the lines that were seen."""
+def _pressed(desk: Desk, key: str, *words: str, at: str = "[y/N] ") -> tuple[int, list[str]]:
+    """Press a key where a command shows a text; return its exit status and the lines that were seen."""
     ours, theirs = pty.openpty()
     command, environment = desk.command(*words), desk.environment()
-    with subprocess.Popen(command, cwd=desk.folder, env=environment, stdin=theirs, stderr=theirs, stdout=theirs) as at:
+    with subprocess.Popen(command, cwd=desk.folder, env=environment, stdin=theirs, stderr=theirs, stdout=theirs) as it:
         os.close(theirs)
-        seen = _until(ours, b"[y/N] ")
+        seen = _until(ours, at.encode())
         if key == CTRL_C:
-            at.send_signal(signal.SIGINT)  # what the terminal makes of it
+            it.send_signal(signal.SIGINT)  # what the terminal makes of it
         else:
             os.write(ours, key.encode())
         seen += _until(ours, None)
-        at.kill()
+        it.kill()
     os.close(ours)
-    return at.returncode, seen.decode().splitlines()
+    return it.returncode, seen.decode().splitlines()
 
 
 def _until(terminal: int, text: bytes | None) -> bytes:
@@ -40,6 +40,11 @@ def _until(terminal: int, text: bytes | None) -> bytes:
         except OSError:  # the other side is closed
             break
     return seen
+
+
+def test_a_sandbox_at_a_terminal_ends_on_a_line_of_its_own(desk: Desk) -> None:
+    status, lines = _pressed(desk, CTRL_C, "sandbox", at="/sandbox/memory")
+    assert (status, lines[-1]) == (0, "The sandbox has ended, and its leads are gone.")
 
 
 def test_ctrl_c_and_ctrl_d_at_the_question_end_the_command_at_once_and_nothing_is_done(
