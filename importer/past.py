@@ -127,7 +127,8 @@ def _without_end(run: Run) -> tuple[str, str]:
     """Say of a run that has no end yet whether it goes on or was cut off, in a word and in more."""
     if (process := process_of(run.run_id)) is not None:
         return "now", f"still going on (process {process})"
-    return "cut", "cut off before its end; run it again to go on"
+    again = "undo the same run again" if run.command == "undo" else "run it again"
+    return "cut", f"cut off before its end; {again} to go on"
 
 
 def _options(request: dict[str, Any]) -> str:

@@ -10,7 +10,10 @@ import pytest
 from conftest import Desk, memory
 from past_runs import CONFIG, FAST, change, desk_with, kill, run, told
 
+from importer.ledger import Ledger
+from importer.past import find_run, tell_history
 from importer.sandbox import Sandbox
+from importer.undo import _noted
 
 
 def test_a_result_is_written_again_as_it_was(desk: Desk, sandbox: Sandbox) -> None:
@@ -155,6 +158,11 @@ def test_undo_spares_what_somebody_has_worked_on(desk: Desk, sandbox: Sandbox) -
     assert len(memory(sandbox)["leads"]) == 6
 
 
+def _one_lead_and_ctrl_c(tell: Callable[[str, str | None], None]) -> None:
+    tell("1001", None)
+    raise KeyboardInterrupt
+
+
 def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     desk = desk_with(desk.folder, sandbox)
     run_id = run(desk)
@@ -172,6 +180,14 @@ def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     killed = subprocess.run(command, cwd=desk.folder, env=desk.environment(), capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert len(memory(sandbox)["leads"]) == 3
+    with Ledger(next(desk.folder.rglob("ledger.sqlite3"))) as ledger:
+        assert "cut off before its end; undo the same run again to go on" in tell_history(
+            ledger, limit=1, as_json=False
+        )
+        with pytest.raises(KeyboardInterrupt), _noted(ledger, find_run(ledger, run_id), lambda *_: None) as tell:
+            _one_lead_and_ctrl_c(tell)
+        told_of = tell_history(ledger, limit=1, as_json=False)
+        assert (ledger.runs()[0].exit_status, f"of run {run_id}: 1 deleted" in told_of) == (130, True)
     ended = desk.run("undo", run_id, "-c", "c.yaml", "--yes")
     assert ended.status == 0, ended.err
     assert memory(sandbox)["leads"] == []
