@@ -111,7 +111,11 @@ def test_run_on_a_result_is_refused(desk: Desk) -> None:
     desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
     ended = desk.run("run", "a.results.csv", "-c", "c.yaml", *FAST)
     assert ended.status == 2
-    assert "lead-importer retry" in ended.err
+    assert f"lead-importer retry a.results.csv -c c.yaml --base-url {desk.url}\n" in ended.err
+    desk.write(
+        "a.results.csv", (desk.folder / "a.results.csv").read_text("utf-8-sig").replace("import_run_id", "run", 1)
+    )
+    assert "its column 'import_run_id' is gone" in desk.run("retry", "a.results.csv", "-c", "c.yaml").err
 
 
 def test_check_sends_nothing_and_needs_no_key(desk: Desk, sandbox: Sandbox) -> None:
