@@ -31,7 +31,7 @@ def commands_page() -> str:
         "# Commands",
         "",
         "What `lead-importer COMMAND --help` says, on one page. What the exit statuses mean stands in",
-        "[nightly.md](nightly.md).",
+        "[nightly.md](nightly.md). `lead-importer --version` tells the version.",
         "",
     ]
     for name, command in commands():
