@@ -211,7 +211,7 @@ class _TextScreen(_Screen):
     def summary(self, summary: "Summary") -> None:
         lines = [""]
         if summary.cause:
-            lines.append(f"Stopped early: {mask(summary.cause)}")
+            lines.append(f"Stopped early: {mask(summary.cause).rstrip('.')}.")
         rows = count_of(summary.rows, "row")
         lines.append(f"{rows} read:" if summary.rows else f"{rows} read.")
         lines += [

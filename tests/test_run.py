@@ -451,7 +451,7 @@ def test_a_deadline_stops_in_time_and_the_next_run_goes_on(desk: Desk, sandbox: 
     command[1:3] = ["soon.py"]
     ended = subprocess.run(command, cwd=desk.folder, env=desk.environment(), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3, ended.stderr
-    assert "the deadline" in ended.stderr
+    assert re.search(r"Stopped early: the deadline .* has come\. Run the same command again to go on\.\n", ended.stderr)
     assert "by this estimate about" in ended.stderr
     assert Counter(statuses(desk.rows("a.results.csv"))).keys() == {"created", "not_sent"}
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
