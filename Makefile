@@ -39,7 +39,9 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# Compiled first, as each command that a test starts would do it anew where Python may not write what it compiled.
 test: lint types
+	@$(BIN)/python -m compileall -q importer tests
 	$(BIN)/pytest
 
 # Each prints a table; benchmarks/README.md keeps the last ones. throughput, start and memory set up their peers.

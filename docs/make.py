@@ -31,7 +31,7 @@ def commands_page() -> str:
         "# Commands",
         "",
         "What `lead-importer COMMAND --help` says, on one page. What the exit statuses mean stands in",
-        "[nightly.md](nightly.md).",
+        "[nightly.md](nightly.md). `lead-importer --version` tells the version.",
         "",
     ]
     for name, command in commands():
@@ -57,7 +57,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _argument(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper())
+    return str(parameter.metavar or parameter.name.upper()) + ("…" if parameter.nargs == -1 else "")
 
 
 def settings(

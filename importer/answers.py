@@ -151,13 +151,16 @@ def _meaning(answer: "_Answer", sent: Lead | None, duplicate_texts: Sequence[str
         return _redirected(answer)
     if status == 401:
         return Verdict(
-            Meaning.STOP, answer.code, f"the server refuses the key: {answer.words}. Check the key.", systemic="key"
+            Meaning.STOP,
+            answer.code,
+            f"the server refuses the key: {answer.words.rstrip('.')}. Check the key.",
+            systemic="key",
         )
     if status == 403:
         return Verdict(
             Meaning.STOP,
             answer.code,
-            f"the server forbids it: {answer.words}. Check the key's rights, the campaign's owner and the plan.",
+            f"the server forbids it: {answer.words.rstrip('.')}. Check the key's rights, the campaign's owner and the plan.",
             systemic="account",
         )
     if status == 429 or (status == 503 and "retry-after" in answer.headers):

@@ -48,6 +48,23 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lead-importer {version('lead-importer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 @app.command(epilog=EXIT_STATUS)
 def run(
     inputs: Inputs,
@@ -113,7 +130,7 @@ def retry(
     results: Annotated[
         list[str],
         typer.Argument(
-            metavar="RESULT…",
+            metavar="RESULT",
             help="Result files, as they are or after you edited, sorted or re-saved them.",
             show_default=False,
         ),
@@ -286,6 +303,8 @@ def sandbox(
             keys=() if refuse_key else None,
         )
         serve(options, print)
+        if sys.stdout.isatty():  # behind the ^C; whoever reads a pipe may be gone
+            print("The sandbox has ended, and its leads are gone.")
         return ExitStatus.OK
 
     end(work, lambda text: print(text, file=sys.stderr))

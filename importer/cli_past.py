@@ -193,7 +193,7 @@ def settle(
         terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
         told, failure = settle_run(terms, opened, found, lambda text: _say(mask(text)))
         if told:
-            _say("Settled: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
+            _say("They are now: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
             try:
                 write_again(opened, found, screen(progress=False, as_json=False))
             except LeadImporterError as error:

@@ -22,6 +22,9 @@ from importer.errors import Refused
 
 Loc = tuple[str | int, ...]
 
+#: How lists are called, and configs never.
+_LISTS = frozenset({".csv", ".tsv", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".parquet"})
+
 #: Keys of the service look like `<number>|<random>` (api.md, "The call"): alone, or a long one inside another text.
 _KEY_VALUE = re.compile(r"\s*(?:bearer\s+)?\d+\|\S{6,}\s*|.*\d+\|[A-Za-z0-9_\-]{20,}.*", re.IGNORECASE | re.DOTALL)
 _KEY_INSIDE = re.compile(r"\d+\|[A-Za-z0-9_\-]{6,}")
@@ -137,6 +140,10 @@ def read(path: Path) -> Document:
 
     Raises `Refused` where it can't be read at all.
     """
+    if path.suffix.lower() in _LISTS and path.is_file():
+        raise Refused(
+            f"{path}: this is a list by its name. Name it as the input, and with -c the config that is for it."
+        )
     document = Document(path)
     root = _parse(document, _decoded(path))
     if root is None:

@@ -80,7 +80,7 @@ def limits_of(rate: str | None, delivery: Delivery) -> tuple[Limit, ...] | None:
     try:
         rates = parse_rate(rate) if rate else delivery.rate
     except ValueError as error:
-        raise Refused(f"--rate {rate}: {error}") from error
+        raise Refused(f"--rate {rate}: right is {error}.") from error
     return tuple(_whole(one.count, one.seconds) for one in rates) or None
 
 

@@ -3,7 +3,8 @@
     LeadImporterError
     ├── Refused      nothing was sent and nothing will be: put the command, config or file right      exit 2
     ├── Stopped      the run ended before its end: run it again to go on                               exit 3
-    └── Busy         another sender holds the same address and key                                     exit 4
+    ├── Busy         another sender holds the same address and key                                     exit 4
+    └── Interrupted  Ctrl-C at the question: nothing was done                                          exit 130
 
 A row's own problem is none of these: it travels with the row to the result file.
 """
@@ -72,3 +73,9 @@ class Busy(LeadImporterError):
     """Another process sends to the same address with the same key."""
 
     exit_status = ExitStatus.BUSY
+
+
+class Interrupted(LeadImporterError):
+    """A person pressed Ctrl-C where they were asked; nothing was done."""
+
+    exit_status = ExitStatus.INTERRUPTED

@@ -39,7 +39,7 @@ class Includable(StrEnum):
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT…", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False),
+    typer.Argument(metavar="INPUT", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False),
 ]
 ConfigFile = Annotated[
     Path | None,

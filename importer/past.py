@@ -9,6 +9,7 @@ from typing import Any
 from importer.errors import ExitStatus, Refused
 from importer.ledger import Ledger, Run
 from importer.machine import process_of
+from importer.records import Status
 
 #: States of leads of which nobody knows what became.
 _IN_DOUBT = ("sending", "doubtful", "unknown")
@@ -126,7 +127,8 @@ def _without_end(run: Run) -> tuple[str, str]:
     """Say of a run that has no end yet whether it goes on or was cut off, in a word and in more."""
     if (process := process_of(run.run_id, run.request.get("locks"))) is not None:
         return "now", f"still going on (process {process})"
-    return "cut", "cut off before its end; run it again to go on"
+    again = "undo the same run again" if run.command == "undo" else "run it again"
+    return "cut", f"cut off before its end; {again} to go on"
 
 
 def _options(request: dict[str, Any]) -> str:
@@ -145,7 +147,10 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    """Name what there is of each status, in the order of the summary; states of leads that are no status go last."""
+    order = {status.value: number for number, status in enumerate(Status)}
+    ordered = sorted(counts.items(), key=lambda one: order.get(one[0], len(order)))
+    return ", ".join(f"{count:,} {status}" for status, count in ordered)
 
 
 def _without_rows(run: Run) -> str:

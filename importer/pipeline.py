@@ -110,6 +110,8 @@ class Summary:
     """The commonest (status, code, rows) of what is not done."""
     mendings: list[tuple[str, str, int]]
     """(column, what, cells) of what was restored."""
+    left_out: list[tuple[str | None, str, int]]
+    """(column, code, rows) of variables and contacts that leads go without."""
     leads_sent: int
     guarantee: str | None
     written: tuple[Path, ...]
@@ -255,16 +257,22 @@ def _source(config: Config) -> Source:
 
 def _wrong_command(request: Request, table: Table) -> list[str]:
     taken = [name for name in table.columns if name in RESULT_COLUMNS]
+    lost = [name for name in ("import_status", "import_run_id") if name not in taken]
+    if request.command == "retry" and lost and len(taken) > 1:
+        return [
+            f"{table.path}: its column {lost[0]!r} is gone, by which a result is known. Put it back as it was, or have the "
+            "file written again: lead-importer results RUN; see lead-importer history."
+        ]
     if taken and not table.is_result:
         return [f"{table.path}: column {taken[0]!r} has a name that results use for their own. Rename it in the input."]
     if request.command == "run" and table.is_result:
         return [
-            f"{table.path}: this is a result file of an earlier run. To send its rows that are not done: lead-importer retry {table.path}"
+            f"{table.path}: this is a result file of an earlier run. To send its rows that are not done: {_again('retry', request, [table.path])}"
         ]
     if request.command == "retry" and not table.is_result:
         return [
             f"{table.path}: this is no result file, since it has no columns import_status and import_run_id. "
-            f"To import it: lead-importer run {table.path}"
+            f"To import it: {_again('run', request, [table.path])}"
         ]
     if request.command == "retry" and not request.sandbox:
         rehearsed = table.cells["import_run_id"].fill_null("").str.starts_with(SANDBOX_RUN)
@@ -455,12 +463,13 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             counts=dict(counts),
             reasons=results.reasons(frames),
             mendings=_mended(inputs.works),
+            left_out=results.left_out(frames),
             leads_sent=sent.leads_sent,
             guarantee=sent.guarantee,
             written=tuple(written),
             cause=sent.cause,
             seconds=dict(seconds),
-            retry=_retry_command(request, written) if results.retriable(frames) else None,
+            retry=_again("retry", request, written) if results.retriable(frames) else None,
             before=_done_before(frames, run_id) if request.command == "retry" else 0,
             exit_status=status,
         )
@@ -468,7 +477,8 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
     return status
 
 
-def _retry_command(request: Request, written: Sequence[Path]) -> str:
+def _again(command: str, request: Request, files: Sequence[Path]) -> str:
+    """Return a command line to copy that does this to files, at the same place and by the same config."""
     said = [
         ("-c", request.config),
         ("--campaign", request.campaign),
@@ -477,7 +487,7 @@ def _retry_command(request: Request, written: Sequence[Path]) -> str:
         ("--ledger", request.ledger),
     ]
     options = [word for option, value in said if value is not None for word in (option, str(value))]
-    return shlex.join(["lead-importer", "retry", *map(str, written), *options])
+    return shlex.join(["lead-importer", command, *map(str, files), *options])
 
 
 def _done_before(frames: Sequence[pl.DataFrame], run_id: str) -> int:

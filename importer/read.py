@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,9 @@ STDIN_NAME = Path("stdin")
 
 #: A result of ours by its name: the stem of its input, what it is, and for older results the run.
 _RESULT_NAME = re.compile(r"(?P<stem>.+?)\.(?:results|check)(?:\.[\w-]+)?\.\w+")
+
+#: How receipts are called, which lie beside results.
+_RECEIPT = ".receipt.json"
 
 #: Files that Excel and LibreOffice put beside an open workbook.
 _LOCKS = ("~$", ".~lock.")
@@ -113,9 +117,9 @@ def expand(patterns: Sequence[str], *, keep_results: bool = False) -> tuple[list
     """Return the files that a command line names, in order and without repeats, and what was skipped and why.
 
     Result files of ours are skipped where they came along: those that a pattern of ours found, and among several
-    paths (which is what a shell makes of `*.csv`) those whose input is named too. A result that was named on purpose
-    is returned, for the caller to refuse or retry; with `keep_results` all are. Raises `Refused` with every name that
-    leads nowhere, and where nothing is left.
+    paths (which is what a shell makes of `*.csv`) those whose input is named too; so are their receipts. A result that
+    was named on purpose is returned, for the caller to refuse or retry; with `keep_results` all are. Raises `Refused`
+    with every name that leads nowhere, and where nothing is left.
     """
     found: dict[Path, tuple[Path, bool]] = {}
     problems: list[str] = []
@@ -231,6 +235,8 @@ def _zip_kind(path: Path, content: bytes) -> str:
 def _matches(pattern: str) -> Iterator[tuple[Path, bool]]:
     """Yield the files that one argument names, and whether a pattern found them; `-` is what is piped in."""
     if pattern == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise Refused("-: nothing is piped in. Name a file, or pipe a list into this command.")
         yield STDIN, False
         return
     try:
@@ -258,6 +264,8 @@ def _skipped(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bo
     """Say why a file is left out; None where it stays."""
     if not by_pattern and len(found) == 1:
         return None
+    if path.name.endswith(_RECEIPT):
+        return "the receipt of a result."
     if path.name.startswith(_LOCKS):
         return "not a list, but the mark of a workbook that is open. Save and close it first."
     if not keep_results and (by_pattern or _input_is_among(path, found)) and _is_result(path):
@@ -300,7 +308,8 @@ def _near(path: Path) -> str:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
     except OSError:
         return f"The folder {str(folder)!r} is not there either, or you may not look into it."
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    alike = {name.casefold(): name for name in names}
+    near = [alike[name] for name in difflib.get_close_matches(path.name.casefold(), alike, n=3, cutoff=0.5)]
     if near:
         return "Did you mean " + " or ".join(repr(str(folder / name)) for name in near) + "?"
     where = "the current folder" if str(folder) == "." else repr(str(folder))

@@ -304,5 +304,5 @@ def _hold_ledger(
         )
     if len(wrong) > 20:
         differs.append(f"and {len(wrong) - 20} more rows like these")
-    if not wrong:
-        agrees.append(f"ledger: it holds each of the {created.height} rows' leads as created")
+    if created.height and not wrong:
+        agrees.append(f"ledger: it holds the lead of {count_of(created.height, 'created row')} as created")

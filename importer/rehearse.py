@@ -18,6 +18,7 @@ from importer.outcomes import Outcomes
 from importer.plan import Plan, Work, forget_undone, plan
 from importer.receipt import forgotten
 from importer.records import Outcome, Status
+from importer.wording import count_of
 
 if TYPE_CHECKING:
     from importer.pipeline import Request, Screen
@@ -88,6 +89,8 @@ def rehearse(request: "Request", config: Config, works: list[Work], run_id: str,
             outcomes[place] = outcome
     if ledger is not None:
         ledger.close()
+    if leads := made.count(request.limit):  # contacts and repeated numbers are rows, and no leads
+        screen.say(f"{count_of(leads, 'lead')} would be sent.")
     return Sent(made, outcomes, Outcome(Status.READY, run_id, None))
 
 

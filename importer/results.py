@@ -16,6 +16,9 @@ _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPR
 #: Codes of rows whose text in the result is only what was left of a damaged line: nothing in it shows that any more.
 _DAMAGED = ("row_too_short", "phone_cut_off", "row_too_long", "broken_quote", "nul_byte", "replacement_character")
 
+#: Codes beside which a lead goes as the row says, with all that it holds.
+_WHOLE = ("cell_restored", "cell_cleaned", "phone_plus_restored", "duplicate_row")
+
 #: What is asked of people here, and how many are told at once: the texts made on the way take memory.
 _PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")
 _SLICE = 1 << 16
@@ -330,6 +333,17 @@ def reasons(frames: Sequence[pl.DataFrame]) -> list[tuple[str, str, int]]:
         .len()
         .sort("len", "import_error_code", descending=[True, False])
     )
+    return list(counts.head(8).iter_rows())
+
+
+def left_out(frames: Sequence[pl.DataFrame]) -> list[tuple[str | None, str, int]]:
+    """Return the commonest (column, code, rows) of what leads go without: variables, and contacts; at most eight."""
+    sent = pl.col("import_status").is_in([Status.CREATED.value, Status.READY.value])
+    columns = ("import_error_column", "import_error_code")
+    told = pl.concat([frame.select("import_status", *columns) for frame in frames]).filter(
+        sent & ~pl.col("import_error_code").is_in(list(_WHOLE))
+    )
+    counts = told.group_by(columns).len().sort("len", *columns, descending=[True, False, False])
     return list(counts.head(8).iter_rows())
 
 

@@ -5,14 +5,17 @@ Phones and e-mails are masked in whatever is shown while a run goes on; the resu
 
 import json
 import re
+import signal
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from importer.errors import Interrupted
 from importer.records import Outcome, Status
 from importer.wording import count_of
 
@@ -65,6 +68,16 @@ def _mask_number(text: str) -> str:
     return f"…{text[-2:]}"
 
 
+@contextmanager
+def _heard_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the reading of an answer. An event loop would only note it, and the reading would go on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def screen(*, progress: bool, as_json: bool) -> "_Screen":
     """Return the screen that fits where stderr goes."""
     if as_json:
@@ -94,12 +107,24 @@ class _Screen(ABC):
     def summary(self, summary: "Summary") -> None: ...
 
     def ask(self, question: str) -> bool | None:
-        """Ask a person at the terminal; None where there is none."""
-        if not (sys.stdin.isatty() and self._stream.isatty()):
+        """Ask a person at the terminal; None where there is none. Raises `Interrupted` on Ctrl-C.
+
+        No answer (Ctrl-D) is a no.
+        """
+        if sys.stdin is None or not (sys.stdin.isatty() and self._stream.isatty()):
             return None
-        self._stream.write(f"{question} [y/N] ")
-        self._stream.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        answer = ""
+        try:
+            with _heard_at_once():
+                self._stream.write(f"{question} [y/N] ")
+                self._stream.flush()
+                answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted at the question: nothing was done.") from None
+        finally:
+            if not answer.endswith("\n"):  # neither key ends the line of the question
+                print(file=self._stream, flush=True)
+        return answer.strip().lower() in ("y", "yes")
 
     def begin(self, total: int, done_by: Callable[[], str | None]) -> None:
         self._total, self._began, self._done_by = total, time.monotonic(), done_by
@@ -132,6 +157,7 @@ class _TextScreen(_Screen):
     """Lines for people; a tqdm bar where stderr is a terminal."""
 
     _bar: Any = None
+    _forecast: str | None = None
 
     def say(self, text: str) -> None:
         if self._bar is not None:
@@ -153,14 +179,15 @@ class _TextScreen(_Screen):
                 file=self._stream,
                 dynamic_ncols=True,
                 smoothing=0.1,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}{postfix}",
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_noinv_fmt}{postfix}",
             )
 
     def _moved(self) -> None:
         if self._bar is not None:
             if time.monotonic() - self._last_line >= _BAR_EVERY:
                 self._last_line = time.monotonic()
-                self._beside_bar(self._done_by())
+                self._forecast = self._done_by()
+            self._beside_bar(self._forecast)
             self._bar.update()
         elif self._due():
             print(self._line(), file=self._stream, flush=True)
@@ -184,7 +211,7 @@ class _TextScreen(_Screen):
     def summary(self, summary: "Summary") -> None:
         lines = [""]
         if summary.cause:
-            lines.append(f"Stopped early: {mask(summary.cause)}")
+            lines.append(f"Stopped early: {mask(summary.cause).rstrip('.')}.")
         rows = count_of(summary.rows, "row")
         lines.append(f"{rows} read:" if summary.rows else f"{rows} read.")
         lines += [
@@ -195,6 +222,12 @@ class _TextScreen(_Screen):
         if summary.mendings:
             lines.append("Restored in cells, and said in their rows:")
             lines += [f"  {count:>9,}  column {column!r}: {what}" for column, what, count in summary.mendings]
+        if summary.left_out:
+            lines.append("Left out of leads, and said in their rows:")
+            lines += [
+                f"  {count:>9,}  column {column!r}: {code}" if column else f"  {count:>9,}  {code}"
+                for column, code, count in summary.left_out
+            ]
         if summary.reasons:
             lines.append("Most frequent reasons:")
             lines += [f"  {count:>9,}  {status}: {code}" for status, code, count in summary.reasons]
@@ -206,7 +239,9 @@ class _TextScreen(_Screen):
         for path in summary.written:
             print(path)
         if summary.retry and summary.command != "check" and not summary.run_id.startswith("sandbox-"):
-            print(f"When the rows are put right: {summary.retry}", file=self._stream, flush=True)
+            wrong = summary.counts.get(Status.INVALID) or summary.counts.get(Status.REJECTED)
+            when = "When the rows are put right" if wrong else "To send what is not done"
+            print(f"{when}: {summary.retry}", file=self._stream, flush=True)
 
 
 class _JsonScreen(_Screen):
@@ -243,6 +278,7 @@ class _JsonScreen(_Screen):
             rows=summary.rows,
             counts=summary.counts,
             restored=[{"column": column, "what": what, "cells": count} for column, what, count in summary.mendings],
+            left_out=[{"column": column, "code": code, "rows": count} for column, code, count in summary.left_out],
             guarantee=summary.guarantee,
             cause=mask(summary.cause) if summary.cause else None,
             seconds={stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},

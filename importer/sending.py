@@ -25,7 +25,7 @@ from importer.briefing import Pace, show_campaigns, show_estimate
 from importer.config import Config
 from importer.connect import limits_of
 from importer.deliver import Delivery, Settings
-from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
+from importer.errors import ExitStatus, Interrupted, LeadImporterError, Refused, Stopped
 from importer.estimate import Progress, clock, parse_deadline
 from importer.gate import Gate, Stop
 from importer.hashes import Hashes
@@ -111,6 +111,8 @@ class _Session:
 
     def note_refusal(self, error: BaseException) -> None:
         """Note of a run that was begun and refused before its first lead how it ended: it is no crash."""
+        if isinstance(error, KeyboardInterrupt):  # while it was connecting; once it sends, `_watch_signals` hears it
+            error = Interrupted("interrupted before anything was sent")
         if self.ledger is None or not isinstance(error, LeadImporterError) or self.told:
             return
         with suppress(LeadImporterError):
@@ -216,6 +218,11 @@ class _Session:
             self.screen.say(
                 f"Note: {have} for which earlier runs created leads with other content; as duplicates are allowed, these are "
                 "called again."
+            )
+        if made.forced:
+            leads = count_of(len(made.forced), "lead")
+            self.screen.say(
+                f"Note: {leads} may have been created already, and what no look-up shows is sent again (--include unknown)."
             )
         count = sum(outcome.in_doubt for outcome in made.doubtful.values())
         if count:

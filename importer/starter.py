@@ -179,10 +179,13 @@ def _trial(text: str, table: Table) -> str:
         return "The file has no rows below its header: all of this is guessed from the column names alone."
     mapped = map_rows(mend(table, config), config)
     rows = mapped.people.filter(~pl.col("blank") & (pl.col("slot") == 0))
-    bad = mapped.problems.filter("blocking").join(rows, on="index", how="semi").select("index", "code").unique()
+    bad = mapped.problems.filter("blocking").join(rows, on="index", how="semi", maintain_order="left")
+    bad = bad.unique("index", keep="first", maintain_order=True)
     good = rows.join(bad, on="index", how="anti").height
     codes = bad["code"].value_counts().sort("count", "code", descending=[True, False]).head(_MOST_REASONS)
-    reasons = ", ".join(f"{count:,} {code}" for code, count in codes.iter_rows())
+    others = bad.height - codes["count"].sum()
+    told = [f"{count:,} {code}" for code, count in codes.iter_rows()] + [f"{others:,} for other reasons"] * bool(others)
+    reasons = ", ".join(told)
     why = f"; not the others: {reasons}. docs/error-codes.md tells what to do" if reasons else ""
     return f"Tried on the file: {good:,} of {rows.height:,} rows pass{why}."
 

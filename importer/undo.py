@@ -5,6 +5,7 @@ was, and no lead is taken for deleted that is not.
 """
 
 import time
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
@@ -116,6 +117,10 @@ def _noted(ledger: Ledger, run: Run, report: Report) -> Iterator[Report]:
     except LeadImporterError as error:
         with suppress(LeadImporterError):
             end(error.exit_status, str(error))
+        raise
+    except (KeyboardInterrupt, CancelledError):  # the event loop makes the one of the other
+        with suppress(LeadImporterError):
+            end(ExitStatus.INTERRUPTED, "interrupted")
         raise
     end(ExitStatus.SOME_ROWS_ARE_NOT if counts["kept"] else ExitStatus.OK)
 

@@ -33,6 +33,9 @@ Kind = Literal["csv", "xlsx"]
 
 _TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 
+#: Names of what no result is; a program that goes by the name would read it wrong, and Excel drop the zeros of phones.
+_UNWRITTEN = frozenset({".xls", ".xlsm", ".xlsb", ".ods", ".parquet", ".pdf", ".html", ".json"})
+
 
 class WriteFailed(LeadImporterError):
     """The result file could not be written; an older one under its name still stands."""
@@ -52,6 +55,10 @@ def result_path(
     file, or a folder (made if missing) where there are `several` inputs. `leads.csv.gz` goes by the name `leads.csv`. An input named like a result (`X.results.csv`,
     `X.results.<run ID>.csv`, `X.check.csv`) goes by the name X, unless `is_result` says that it only looks like one.
     """
+    if out == Path("-"):
+        raise Refused("--out -: the result is a file, and is not written to the screen or a pipe. Name a file.")
+    if out is not None and out.suffix.lower() in _UNWRITTEN and not out.is_dir():
+        raise Refused(f"--out {out}: results are written as .xlsx, or as text (.csv, .tsv, .txt). Name it so.")
     input_path = unpacked_name(input_path)
     own = input_path.suffix if input_path.suffix.lower() in _TEXT_SUFFIXES else ".csv"
     suffix = own if kind == "csv" else ".xlsx"

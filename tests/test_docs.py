@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,19 @@ def test_every_key_of_the_config_is_in_its_page() -> None:
     assert set(named(MAKE.Config)) <= last
 
 
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"lead-importer {version('lead-importer')}\n")
+
+
 # Names that the pages use.
 
 
 @pytest.mark.parametrize("page", EVERYTHING)
 def test_every_option_and_command_that_a_page_names_exists(page: str) -> None:
-    options = {option for command in COMMANDS.values() for one in command.params for option in one.opts} | {"--help"}
+    options = {option for command in COMMANDS.values() for one in command.params for option in one.opts}
+    options |= {"--help", "--version"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", EVERYTHING[page])) <= options
     assert set(re.findall(r"lead-importer ([a-z]+)\b", EVERYTHING[page])) <= COMMANDS.keys()
 

@@ -151,6 +151,15 @@ def test_why_rows_do_not_pass_is_said_at_once(begin: Callable[..., Any]) -> None
     )
 
 
+def test_rows_that_do_not_pass_for_rare_reasons_are_counted_too(begin: Callable[..., Any]) -> None:
+    kinds = ["1-800-FLOWERS", "(212) 555-0109 ext. 4", "12", "2125550100 / 2125550101", "call me", "#N/A", "2.1E+9"]
+    said = begin([["Phone", "Name"], *([phone, "Ada"] for phone in (*us(20), *kinds))])[2]
+    found = re.search(r"20 of 27 rows pass; not the others: (.*)\. docs", said)
+    assert found
+    assert sum(map(int, re.findall(r"(\d+) \w", found[1]))) == 7
+    assert found[1].endswith("2 for other reasons")
+
+
 def test_run_sends_nothing_with_a_fresh_config_until_the_campaign_is_said(
     tmp_path: Path, command: Callable[..., Ended]
 ) -> None:

@@ -10,7 +10,10 @@ import pytest
 from conftest import Desk, memory
 from past_runs import CONFIG, FAST, change, desk_with, kill, run, told
 
+from importer.ledger import Ledger
+from importer.past import find_run, tell_history
 from importer.sandbox import Sandbox
+from importer.undo import _noted
 
 
 def test_a_result_is_written_again_as_it_was(desk: Desk, sandbox: Sandbox) -> None:
@@ -31,6 +34,7 @@ def test_each_run_is_told_as_it_ended_then(tmp_path: Path, serve: Callable[..., 
     desk = desk_with(tmp_path, box)
     first = run(desk, "--limit", "2")
     first_rows = desk.rows("a.results.csv")
+    assert "a.csv: 3 created, 4 not_sent" in desk.run("history").out
     run(desk)
     second_rows = desk.rows("a.results.csv")
     second = next(row["import_run_id"] for row in second_rows if row["import_status"] == "created")
@@ -98,6 +102,7 @@ def test_settle_tells_what_is_there_from_what_surely_is_not(tmp_path: Path, serv
     rows = desk.rows("a.results.csv")
     assert [row["import_status"] for row in rows[2:4]] in (["created", "failed"], ["failed", "created"])
     assert {row["import_error_code"] for row in rows[2:4]} == {"", "not_found"}
+    assert "To send what is not done: lead-importer retry" in ended.err  # there is nothing to put right
     assert memory(box)["posts"] == 4
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
     assert len(memory(box)["leads"]) == 6
@@ -110,6 +115,7 @@ def test_settle_says_what_can_not_be_settled(tmp_path: Path, serve: Callable[...
     ended = desk.run("settle", run_id, "-c", "c.yaml")
     assert ended.status == 5
     assert "no look-up" in ended.err
+    assert "They are now: 1 unknown" in ended.err
 
 
 def test_history_and_show_tell_of_runs_without_a_key(desk: Desk, sandbox: Sandbox) -> None:
@@ -152,6 +158,11 @@ def test_undo_spares_what_somebody_has_worked_on(desk: Desk, sandbox: Sandbox) -
     assert len(memory(sandbox)["leads"]) == 6
 
 
+def _one_lead_and_ctrl_c(tell: Callable[[str, str | None], None]) -> None:
+    tell("1001", None)
+    raise KeyboardInterrupt
+
+
 def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     desk = desk_with(desk.folder, sandbox)
     run_id = run(desk)
@@ -174,6 +185,14 @@ def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     assert [row["import_status"] for row in rows if row["import_error_code"] == "undo_cut_off"] == ["unknown"]
     there = {str(lead["id"]) for lead in memory(sandbox)["leads"]}
     assert {row["import_lead_id"] for row in rows if row["import_status"] != "unknown"} == there
+    with Ledger(next(desk.folder.rglob("ledger.sqlite3"))) as ledger:
+        assert "cut off before its end; undo the same run again to go on" in tell_history(
+            ledger, limit=2, as_json=False
+        )
+        with pytest.raises(KeyboardInterrupt), _noted(ledger, find_run(ledger, run_id), lambda *_: None) as tell:
+            _one_lead_and_ctrl_c(tell)
+        told_of = tell_history(ledger, limit=1, as_json=False)
+        assert (ledger.runs()[0].exit_status, f"of run {run_id}: 1 deleted" in told_of) == (130, True)
     ended = desk.run("undo", run_id, "-c", "c.yaml", "--yes")
     assert ended.status == 0, ended.err
     assert len(memory(sandbox)["leads"]) == 2

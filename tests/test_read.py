@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fastexcel
@@ -596,6 +597,21 @@ def test_a_pattern_skips_results_and_says_so(folder: Path) -> None:
     assert names(expand([str(folder / "*.xlsx")])) == ["c.xlsx"]
 
 
+def test_receipts_of_results_are_skipped_where_they_came_along(folder: Path) -> None:
+    Path("a.results.receipt.json").write_text("{}")
+    for named in (["a*"], ["a.csv", "a.results.receipt.json"]):
+        found = expand(named)
+        assert names(found) == ["a.csv"]
+        assert "a.results.receipt.json: skipped, as it is the receipt of a result." in found[1]
+
+
+def test_a_terminal_is_no_list_that_is_piped_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert "-: nothing is piped in. Name a file" in refusal(expand, ["-"])
+    monkeypatch.setattr("sys.stdin", None)  # closed, as some schedulers do
+    assert "-: nothing is piped in. Name a file" in refusal(expand, ["-"])
+
+
 def test_results_beside_their_input_are_skipped_where_the_shell_spelt_the_pattern_out(folder: Path) -> None:
     found = expand([path.name for path in sorted(folder.iterdir())])
     assert names(found) == ["a.csv", "b.csv", "c.xlsx", "renamed.csv"]
@@ -623,8 +639,9 @@ def test_a_file_with_pattern_letters_in_its_name_is_that_file(folder: Path) -> N
 
 
 def test_all_names_that_lead_nowhere_are_told_at_once(folder: Path) -> None:
-    message = refusal(expand, ["b.cvs", "*.txt", ".", "a.csv", "nowhere/x.csv"])
+    message = refusal(expand, ["b.cvs", "B.CVS", "*.txt", ".", "a.csv", "nowhere/x.csv"])
     assert "b.cvs: there is no such file. Did you mean 'b.csv'" in message
+    assert "B.CVS: there is no such file. Did you mean 'b.csv'" in message
     assert "*.txt: no file matches this pattern" in message
     assert ".: this is a folder" in message
     assert "The folder 'nowhere' is not there" in message

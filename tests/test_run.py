@@ -16,7 +16,9 @@ import pytest
 from conftest import Answers, Desk, memory
 
 from importer.cells import mend
-from importer.config import Config
+from importer.config import Config, Delivery, load
+from importer.connect import limits_of
+from importer.errors import Refused
 from importer.mapping import map_rows
 from importer.read import read
 from importer.records import Source
@@ -109,15 +111,20 @@ def test_run_on_a_result_is_refused(desk: Desk) -> None:
     desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
     ended = desk.run("run", "a.results.csv", "-c", "c.yaml", *FAST)
     assert ended.status == 2
-    assert "lead-importer retry" in ended.err
+    assert f"lead-importer retry a.results.csv -c c.yaml --base-url {desk.url}\n" in ended.err
+    desk.write(
+        "a.results.csv", (desk.folder / "a.results.csv").read_text("utf-8-sig").replace("import_run_id", "run", 1)
+    )
+    assert "its column 'import_run_id' is gone" in desk.run("retry", "a.results.csv", "-c", "c.yaml").err
 
 
 def test_check_sends_nothing_and_needs_no_key(desk: Desk, sandbox: Sandbox) -> None:
-    desk.write("a.csv", people(100) + "Bea,X,12,\n")
+    desk.write("a.csv", people(100, 100) + "Bea,X,12,\n")
     desk.write("c.yaml", CONFIG)
     ended = desk.run("check", "a.csv", "-c", "c.yaml", OTONISTARK_API_KEY="")
     assert ended.status == 1
-    assert statuses(desk.rows("a.check.csv")) == ["ready", "invalid"]
+    assert statuses(desk.rows("a.check.csv")) == ["ready", "ready", "invalid"]
+    assert "\n1 lead would be sent.\n" in f"\n{ended.err}"  # the second row has the number of the first
     assert memory(sandbox)["answers"] == {}
     assert not list((desk.folder / ".state").rglob("ledger*"))
 
@@ -125,8 +132,11 @@ def test_check_sends_nothing_and_needs_no_key(desk: Desk, sandbox: Sandbox) -> N
 def test_limit_holds_the_rest_back_and_the_next_run_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     desk.write("a.csv", people(100, 101, 102))
     desk.write("c.yaml", CONFIG)
-    for limit in ("0", "2"):
-        assert desk.run("run", "a.csv", "-c", "c.yaml", "--limit", limit, *FAST).status == 0
+    none = desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "0", *FAST)
+    assert none.status == 0
+    assert "0 leads" not in none.err  # no forecast, no question
+    assert statuses(desk.rows("a.results.csv")) == ["not_sent"] * 3
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "2", *FAST).status == 0
     assert statuses(desk.rows("a.results.csv")) == ["created", "created", "not_sent"]
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
     assert statuses(desk.rows("a.results.csv")) == ["already_imported", "already_imported", "created"]
@@ -419,12 +429,14 @@ def test_numbers_of_a_suppression_list_are_read_in_the_countries_of_the_rows(des
 
 
 def test_the_log_masks_phones_and_mails(desk: Desk, serve: Callable[..., Sandbox]) -> None:
-    desk.write("a.csv", people(100))
-    desk.write("c.yaml", CONFIG)
+    desk.write("a.csv", people(100) + "Bea,X,+12125550101,nobody\n")
+    desk.write("c.yaml", CONFIG.replace("type: email", "type: email, on_error: drop"))
     ended = desk.run("run", "a.csv", "-c", "c.yaml", "--log-format", "json", *FAST)
     assert "5550100" not in ended.err
     assert "@example.com" not in ended.err
-    assert [json.loads(line)["event"] for line in ended.err.splitlines()][-1] == "summary"
+    summary = json.loads(ended.err.splitlines()[-1])
+    assert summary["event"] == "summary"
+    assert summary["left_out"] == [{"column": "E-mail", "code": "value_not_email", "rows": 1}]
 
 
 def test_a_deadline_stops_in_time_and_the_next_run_goes_on(desk: Desk, sandbox: Sandbox) -> None:
@@ -439,7 +451,7 @@ def test_a_deadline_stops_in_time_and_the_next_run_goes_on(desk: Desk, sandbox: 
     command[1:3] = ["soon.py"]
     ended = subprocess.run(command, cwd=desk.folder, env=desk.environment(), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3, ended.stderr
-    assert "the deadline" in ended.stderr
+    assert re.search(r"Stopped early: the deadline .* has come\. Run the same command again to go on\.\n", ended.stderr)
     assert "by this estimate about" in ended.stderr
     assert Counter(statuses(desk.rows("a.results.csv"))).keys() == {"created", "not_sent"}
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
@@ -566,6 +578,10 @@ def test_a_config_that_is_given_as_the_list_is_refused(desk: Desk) -> None:
     ended = desk.run("run", "c.yaml")
     assert ended.status == 2
     assert "Name it with -c" in ended.err
+    with pytest.raises(Refused, match=r"this is a list by its name\. Name it as the input"):
+        load(desk.write("a.csv", people(100)))
+    with pytest.raises(Refused, match=r"--rate 5: right is auto, or a number and a unit, such as 40/s"):
+        limits_of("5", Delivery())
 
 
 def test_leads_that_are_called_again_with_other_content_are_counted_first(desk: Desk, sandbox: Sandbox) -> None:

@@ -55,5 +55,5 @@ def test_a_key_that_is_refused_ends_a_settling_without_a_traceback(
     answers["GET", "leads"] = (401, '{"message": "Unauthenticated."}')
     ended = desk.run("settle", "last")
     assert ended.status == 3, ended.err
-    assert "refuses the key" in ended.err
+    assert "refuses the key: Unauthenticated. Check the key." in ended.err
     assert "Traceback" not in ended.err

@@ -566,6 +566,10 @@ def test_what_only_looks_like_a_result_keeps_its_whole_name(tmp_path: Path) -> N
 
 def test_out_is_a_file_or_for_several_a_folder(tmp_path: Path) -> None:
     source, kind = Path("X.csv"), "csv"
+    with pytest.raises(Refused, match="Name a file"):
+        result_path(source, Path("-"), several=False, kind=kind, check=False)
+    with pytest.raises(Refused, match=r"written as \.xlsx, or as text"):
+        result_path(source, tmp_path / "o.xls", several=False, kind=kind, check=False)
     assert result_path(source, tmp_path / "o.csv", several=False, kind=kind, check=False) == tmp_path / "o.csv"
     assert result_path(source, tmp_path, several=False, kind=kind, check=False) == tmp_path / "X.results.csv"
     new = tmp_path / "new" / "er"
