@@ -73,7 +73,7 @@ lock: $(VENV)/.runtime
 	CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra build --output-file requirements.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 	@# Options that the machine's own settings put there, such as where packages come from, are nobody else's.
-	sed -i.bak -e '/^--/d' requirements.txt requirements-dev.txt && rm requirements.txt.bak requirements-dev.txt.bak
+	sed -i.bak -e '/^--/,/^$$/d' requirements.txt requirements-dev.txt && rm requirements.txt.bak requirements-dev.txt.bak
 
 clean:
 	rm -rf $(VENV) $(PEERS) demo build dist *.egg-info
