@@ -80,7 +80,8 @@ def start(asked: Asked) -> Starter:
     if found is None:
         raise Refused(
             f"{table.path}: no column was found that holds phone numbers. Columns there: "
-            f"{', '.join(map(repr, table.columns[:50]))}. Name it 'Phone', or write the config by hand: phone: {{column: …}}."
+            f"{', '.join(map(repr, table.columns[:50]))}. Name it 'Phone', or write the config by hand: phone: {{column: …}}. "
+            "If the header stands below a title, delete the rows above it, or write source: {header_row: …} by hand too."
         )
     if asked.region is not None:
         found = replace(found, region=_given(asked.region))
