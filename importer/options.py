@@ -162,8 +162,8 @@ def end(work: Callable[[], ExitStatus], problem: Callable[[str], None]) -> None:
         if type(error).__module__ != "sqlite3":  # which is not loaded for the help
             raise
         problem(
-            f"the ledger can't be read ({error}): it is damaged. Nothing more is sent, because what was created before would be "
-            "sent again. Put it back from your backup, together with its key."
+            f"the ledger can't be read ({error}). Nothing more is sent, because what was created before would be sent again. "
+            "If it is damaged, put it back from your backup, together with its key."
         )
         raise SystemExit(int(ExitStatus.STOPPED)) from error
     raise SystemExit(int(status))
