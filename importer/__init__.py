@@ -23,7 +23,8 @@ The story of one row, in order:
     deliver     sends under the ledger, through the `gate` that keeps the `pace` and what may be `inflight`, by `api`
                 (and `wire`); `answers` judges what came back
     pace        says when the next may go: by the `schedule` of limits that are known, by what headers tell of one
-                (`pace_told`), and else by what is found by trying (`pace_found`)
+                (`pace_told`), and else by what is found by trying (`pace_found`): a limit that explains what was refused
+                (`pace_explained`)
     settle      looks up what is in doubt, by the server's `clock`; `breakers` stop a run that only does harm
     results     tells every row what became of it, by the `outcomes` of the leads
     write       writes the result file, a workbook by `write_workbook`, which `looks` like its input; `receipt` says by

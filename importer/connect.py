@@ -1,6 +1,5 @@
 """Opens the service for a command about a past run: address, key, the lock that keeps senders apart, and the pace."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,11 +10,11 @@ from importer.api import Service
 from importer.config import Api, Delivery
 from importer.config_values import parse_rate
 from importer.errors import Refused
-from importer.gate import Gate, Stop
+from importer.gate import Gate, Stop, pacer_from_now
 from importer.hashes import Hashes
 from importer.ledger import Ledger, Run
 from importer.machine import api_key, ledger_path, sole_sender
-from importer.pace import Learned, Limit, Pacer
+from importer.pace import Learned, Limit
 
 #: Connections for look-ups and deletes.
 _CONNECTIONS = 8
@@ -112,7 +111,7 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
             connections=_CONNECTIONS,
             duplicate_texts=terms.api.duplicate_texts,
         ) as service:
-            gate = Gate(Pacer(terms.limits, learned=learned, now=time.monotonic()), Stop(), say, service.clock)
+            gate = Gate(pacer_from_now(terms.limits, learned), Stop(), say, service.clock)
             service.on_limits = gate.hear
             service.clock.remembered = dict(facts.get("created_ahead") or {})
             if instance:

@@ -6,7 +6,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from importer.answers import RateHeaders
 from importer.api import Answer
 from importer.clock import ServerClock
 from importer.inflight import InFlight
-from importer.pace import Pacer
+from importer.pace import Already, Learned, Limit, Pacer
 
 #: Seconds in which the server lets nothing through, before people are told.
 _SILENCE = 60.0
@@ -35,6 +35,12 @@ class Stop:
         if self.cause is None:
             self.cause, self.signal = cause, signal
         self.event.set()
+
+
+def pacer_from_now(limits: tuple[Limit, ...] | None, learned: Learned | None, already: Sequence[Already] = ()) -> Pacer:
+    """Return the pace of a run that begins now, by the clocks of this machine."""
+    now = time.monotonic()
+    return Pacer(limits, learned=learned, now=now, already=already, second=now - time.time() % 1.0)
 
 
 class Gate:

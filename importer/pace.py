@@ -5,8 +5,8 @@ Times are monotonic seconds. Four things hold a request back, and the longest wa
 - a pause that the server asked for with a 429 or 503 (`Pacer`): everybody waits, and slows down once;
 - the limits that were set (`schedule`): short ones on an absolute schedule (GCRA), long ones by counting;
 - what the server's headers tell (`pace_told`): the limit, and the window that they do not name, inferred;
-- where they tell nothing, the pace found by trying (`pace_found`): it doubles each second until the first 429, comes back
-  from below in small steps to the second, and stays a little under it; then it is tried again, rarely.
+- where they tell nothing, the pace found by trying (`pace_found`): it doubles each second until the first 429, goes on
+  with a limit that explains that (`pace_explained`), and stays a little under it; then it is tried again, rarely.
 """
 
 import math
@@ -44,7 +44,7 @@ class Pacer:
     """The pace of all requests of one run: ask `delay`; when it is 0, `take` and send; tell `answered`.
 
     `limits` None: the server's limit is found. `already` are requests of earlier runs, for the limits longer than a
-    minute. `paused_until` is when a pause of the server ends, or ended.
+    minute. `second` is when a second of UTC began, as some servers count by those. `paused_until` is when a pause of the server ends, or ended.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Pacer:
         learned: Learned | None = None,
         now: float,
         already: Sequence[Already] = (),
+        second: float = 0.0,
     ) -> None:
         self.limits = limits
         ordered = sorted(limits or (), key=lambda limit: limit.seconds)
@@ -69,7 +70,7 @@ class Pacer:
         self._sent = Sent(now)
         self._headers = Headers(now)
         ceiling = min([FASTEST, *(limit.requests / limit.seconds for limit in evenly)])
-        self._search = Search(self._sent, self._headers, ceiling, at_once=limits is not None, now=now)
+        self._search = Search(self._sent, self._headers, ceiling, at_once=limits is not None, now=now, second=second)
         self._found = Evenly(0.0, 0.0)
         self.paused_until = -math.inf
         self._notice: str | None = None
@@ -169,6 +170,7 @@ class Pacer:
         if status == 503 and wait is not None:
             self._pause(now, wait)
             return
+        self._search.saw(now, sent_at if math.isfinite(sent_at) else sent, refused=status == 429)
         if status == 429:
             self._sent.drop(sent)
         self._headers.hear(now, sent, limit, remaining, self._sent, refused=status == 429)

@@ -1,20 +1,23 @@
 """The pace where no header tells it, found by trying.
 
-It doubles each second until the first 429, comes back from below in small steps to the second, and stays a little under
-it; then more is tried, rarely. Found once, it is `Learned`.
+It doubles each second (up to 12/s twice a second) until the first 429. What limit explains that is tried next
+(`pace_explained`) until one holds, and the pace stays a little under it; then more is tried, rarely. Found once, it is
+`Learned`.
 """
 
 import math
 from dataclasses import dataclass
 
+from importer.pace_explained import Explanation
 from importer.pace_told import Headers
 from importer.schedule import FASTEST, SLOWEST, WINDOWS, Sent, snapped
 
-#: Kept below a limit that was found by running into it.
-_UNDER = 0.0125
-#: Between two tries for more than the last 429 allowed: doubled after each failure, and at least so many requests, so
-#: that one 429 each is half a percent. A pace of an earlier run is tried sooner.
-_PROBE_EVERY, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 30.0, 120.0, 200.0
+#: Kept below a limit that was found by running into it: for a second, and for longer windows.
+_UNDER, _UNDER_LONG = 0.01, 0.0125
+#: Between two tries for more than the last 429 allowed, where a 429 asks to wait (for a second at least), and where the
+#: pause is brief: doubled after each failure, and at least so many requests, so that one 429 each is half a percent. A pace
+#: of an earlier run is tried sooner.
+_PROBE_EVERY, _PROBE_EVERY_BRIEF, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 60.0, 30.0, 120.0, 200.0
 _PROBE_SOON = 10.0
 #: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98
@@ -22,10 +25,9 @@ _DOUBLE, _CLIMB, _PROBE, _PROBE_LONG, _CATCH_UP = 2.0, 1.05, 1.01, 1.05, 4.0
 #: A try that goes well grows so much faster with each step; then, for limits per minute: each
 #: minute, and up to what.
 _FASTER, _FASTER_LONG, _MOST_LONG = 1.5, 4.0, 1.3
-#: Where to begin again after the slow start: a clock's window that began late took that much less than the last second.
-_COME_BACK = 0.75
-#: The same, and the growth then, when that was refused in less than so many seconds.
-_COME_BACK_AGAIN, _CLIMB_AGAIN, _AT_ONCE = 0.9, 1.025, 2.5
+#: Where nothing explains what was refused, the slow start begins again below it: a clock's window that began late took
+#: that much less than the last second. And the growth after a try that led far.
+_COME_BACK, _CLIMB_AGAIN = 0.75, 1.025
 #: A try that is refused so near to the pace that held was no bucket's saving: those last longer.
 _NEAR = 1.1
 #: A try was in vain that left the pace so near to the one before; what a later one takes up to so many times as much is
@@ -36,6 +38,8 @@ _ENOUGH = 10
 #: The pause after a bare 429 that ends a try for more in windows of a second: at so little over the limit, the window is
 #: over as soon. Refused again, it is a whole second.
 _BRIEF = 0.25
+#: So few a second are doubled twice a second.
+_FEW = 12.0
 #: From this growth on it is a slow start.
 _FAST = 1.5
 #: A steady pace that is refused so soon after a pause was in vain.
@@ -61,7 +65,9 @@ class Search:
     until `_probe_at`, when it tries for more. Where a refusal shows a longer window, `window` and `limit` are counted.
     """
 
-    def __init__(self, sent: Sent, headers: Headers, ceiling: float, *, at_once: bool, now: float) -> None:
+    def __init__(
+        self, sent: Sent, headers: Headers, ceiling: float, *, at_once: bool, now: float, second: float
+    ) -> None:
         self._sent, self._headers, self._ceiling = sent, headers, ceiling
         self.rate, self._growth = (ceiling, 1.0) if at_once else (_FIRST, _DOUBLE)
         self.window: float | None = None
@@ -72,7 +78,7 @@ class Search:
         self._probing = False
         self._probe_at = math.inf
         self._probe_began = now
-        self._probe_every = _PROBE_EVERY
+        self._first_probe = self._probe_every = _PROBE_EVERY
         #: What was accepted before growing went on: in the last step, before the last try, and when it settled.
         self._safe, self._held, self._settled_at = 0.0, 0.0, math.inf
         #: Steady paces that were refused soon, one after the other.
@@ -91,6 +97,7 @@ class Search:
         #: Refusals with nothing accepted between them, and when the first of them was sent.
         self._failures, self._failing_since = 0, now
         self._one_by_one = False
+        self._explanation = Explanation(second, _UNDER)
         #: The pause after the last 429 was brief.
         self._brief = False
 
@@ -103,6 +110,7 @@ class Search:
         """Begin with the pace of an earlier run, and soon try whether it still holds."""
         self.rate, self._growth, self.found = min(learned.per_second, FASTEST), 1.0, True
         self._settled_at = self.rate
+        self._explanation.begin(now, now + _IN_VAIN, anew=True)
         if is_usable(learned.window):
             self.window, self.limit = learned.window, learned.limit
             if learned.limit is not None and learned.limit > 0:
@@ -122,6 +130,10 @@ class Search:
             return alone
         return max(alone, self._sent.room(now, self.limit, self.window))
 
+    def saw(self, now: float, sent: float, *, refused: bool) -> None:
+        """Note any answer, in whatever order they come."""
+        self._explanation.saw(sent, now, accepted=not refused)
+
     def accepted(self, now: float, sent: float, paused_until: float) -> None:
         """Count an answer that was no refusal."""
         if sent < self._slowed_at:
@@ -139,12 +151,14 @@ class Search:
         else:
             self.window = snapped(now - self._failing_since)
             self.limit = max(self._sent.count(self._failing_since - self.window, self._failing_since), 1)
-        self._settle(now, (1 - _UNDER) * self.limit / self.window, paused_until)
+        self._settle(now, (1 - _UNDER_LONG) * self.limit / self.window, paused_until)
 
     # Growing.
 
     def grow(self, now: float, paused_until: float) -> None:
         """Step up once a second, where the pace was used and answers came."""
+        if self._explanation.is_due(now) and self._length == 1.0:
+            self._explain(now, paused_until)
         if now >= self._probe_at:
             self._begin_probe(now)
         step, growth = self._step()
@@ -167,14 +181,14 @@ class Search:
             ):  # the limit is elsewhere now: look for it faster
                 faster, most = (_FASTER, _DOUBLE) if self._length == 1.0 else (_FASTER_LONG, _MOST_LONG)
                 self._growth = min(1 + (self._growth - 1) * faster, most)
-                self._probe_every = _PROBE_EVERY / 2  # doubled when this ends
+                self._probe_every = self._first_probe / 2  # doubled when this ends
         self._step_at, self._step_answers = max(self._step_at + step, now - 0.5 * step), 0
 
     def _step(self) -> tuple[float, float]:
         """Return the seconds between two steps, and the growth with each."""
         step = self._length
-        if self._growth >= _DOUBLE and self.rate >= 4.0:
-            return step / 2, math.sqrt(self._growth)
+        if self._growth >= _DOUBLE:
+            return step / 2, self._growth if self.rate < _FEW else math.sqrt(self._growth)
         return step, self._growth
 
     @property
@@ -187,6 +201,7 @@ class Search:
         self._probing, self._step_at, self._step_answers = True, now, 0
         self._held = self._safe = self.rate
         self._probe_began = now
+        self._explanation.begin(now, math.inf, anew=False, at_least=self.rate)
         if self._tried:
             self._known_again = _KNOWN_AGAIN if self.rate <= _IN_ALL_VAIN * self._tried else 0
             self._tried = 0.0
@@ -198,9 +213,17 @@ class Search:
         if self._probing:
             self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY)
         self._probing = False
-        requests = _PROBE_REQUESTS * max(self._probe_every / _PROBE_EVERY, 1.0)
+        requests = _PROBE_REQUESTS * max(self._probe_every / self._first_probe, 1.0)
         after = max(self._probe_every, 2 * (self.window or 0.0), min(requests / self.rate, 3600.0))
         self._probe_at = max(now, paused_until) + after
+
+    def _explain(self, now: float, paused_until: float) -> None:
+        """Try the limit that is worth it, of those that explain what was accepted and refused."""
+        held = self.rate / (1 - _UNDER) if now > self._resumed + 1.0 else 0.0
+        limit = self._explanation.limit(now, held)
+        if limit is not None:
+            self._in_vain, self._probing = 0, False
+            self._settle(now, (1 - _UNDER) * limit, paused_until)
 
     # Refused.
 
@@ -229,6 +252,8 @@ class Search:
         else:
             self._brief = False
         self._one_by_one = wait is None
+        if not self.found and wait is None:
+            self._first_probe = self._probe_every = _PROBE_EVERY_BRIEF
         if self._headers.pace(now) is not None:
             self._headers.refused(now, sent, wait, self._sent)
         elif not nothing_since:
@@ -244,7 +269,7 @@ class Search:
         self._in_vain = self._in_vain + 1 if growth == 1.0 and held_for <= max(_IN_VAIN, 2 * self._length) else 0
         self._failed_probe = self._probing
         if growth == 1.0 and held_for > _LONGEST_PROBE_EVERY:  # the limit has changed: tries begin anew
-            self._probe_every = _PROBE_EVERY
+            self._probe_every = self._first_probe
         if self._probing and self._known_again and self._taken_beyond(sent) < _SAVED_AGAIN * self._beyond:
             self._known_again -= 1
             self._settle(now, self._held, paused_until)
@@ -252,16 +277,20 @@ class Search:
             if self._probing:
                 self._tried, self._beyond = self._held, self._taken_beyond(sent)
             self._come_back(_COME_BACK * told, told)
+            self._explanation.refused(rate, paused_until)
+        elif not self._probing and self._length == 1.0 and self._explanation.explains(sent):
+            self._settle(now, self._lower(sent, told), paused_until)
+            self._explanation.refused(rate, paused_until)
         elif self._held < rate and 0.96 * told < self._held:  # a failed try for more: what held, holds
             self._settle(now, self._still_held(told) if self._probing else self._held, paused_until)
         elif self._probing:
             self._end_probe(now, sent, told, paused_until)
-        elif growth > 1.0 and held_for < _AT_ONCE and told > 2:
-            self._come_back(_COME_BACK_AGAIN * told, told / _CLIMB, _CLIMB_AGAIN)
         else:
             self._settle(now, self._lower(sent, told), paused_until)
+            self._explanation.begin(now, paused_until + _IN_VAIN, anew=True)
+            self._explanation.refused(rate, math.inf)
         if self.window is not None and self.window > 1.0:
-            self.limit = max(round(self.rate * self.window / (1 - _UNDER)), 1)
+            self.limit = max(round(self.rate * self.window / (1 - _UNDER_LONG)), 1)
 
     def _lower(self, sent: float, told: float) -> float:
         """Return a pace under one that was refused: further under, the more often that happened in a row.
@@ -277,7 +306,7 @@ class Search:
 
     def _still_held(self, told: float) -> float:
         """Return what a failed try for more leaves: what held before, or the last of its steps that was no more than told."""
-        return max(self._held, min(self._safe, (1 - _UNDER) * told)) if self._length == 1.0 else self._held
+        return max(self._held, min(self._safe, (1 - 1.5 * _UNDER) * told)) if self._length == 1.0 else self._held
 
     def _end_probe(self, now: float, sent: float, told: float, paused_until: float) -> None:
         """Settle between what held before a try for more, and what its last step told."""
@@ -335,8 +364,11 @@ class Search:
         accepted = self._sent.count(begun - 1.0, sent)
         if not accepted:
             return False
+        accepted -= accepted // 200  # some that left before were overtaken, and will be refused
+        if self._probing:  # what held is not lost to a wait that tells when there is room, not when the window ends
+            accepted = max(accepted, round(self._held * window / (1 - _UNDER_LONG)))
         self.window, self.limit = window, accepted
-        self._settle(now, (1 - _UNDER) * accepted / window, paused_until)
+        self._settle(now, (1 - _UNDER_LONG) * accepted / window, paused_until)
         return True
 
 

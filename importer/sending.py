@@ -27,7 +27,7 @@ from importer.connect import limits_of
 from importer.deliver import Delivery, Settings
 from importer.errors import ExitStatus, Interrupted, LeadImporterError, Refused, Stopped
 from importer.estimate import Progress, clock, parse_deadline
-from importer.gate import Gate, Stop
+from importer.gate import Gate, Stop, pacer_from_now
 from importer.hashes import Hashes
 from importer.inflight import MOST
 from importer.ledger import Ledger, Run
@@ -156,7 +156,7 @@ class _Session:
             show_estimate(made.count(self.request.limit), pace, self.deadline, self.screen.say)
             self._confirm(made)
             await self._promise(service, ledger, base, next(iter(leads)))
-            pacer = Pacer(limits, learned=learned, already=pace.already, now=time.monotonic())
+            pacer = pacer_from_now(limits, learned, pace.already)
             gate = Gate(pacer, stop, self.screen.say, service.clock)
             service.on_limits = gate.hear
             await self._deliver(service, ledger, hashes, gate, stop, made)
