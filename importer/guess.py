@@ -133,6 +133,8 @@ class Guess:
 
     phones: tuple[str, ...]
     phones_sure: Sure
+    phones_named: bool
+    """Whether the headers of all of them say so."""
     numbers: tuple[int, int]
     """Different texts looked at in the phone columns, and how many of them are usable numbers."""
     region: Region
@@ -156,6 +158,27 @@ def looks_like_data(table: Table) -> str | None:
     headers = pl.Series(table.headers, dtype=pl.String)
     data = headers.str.contains(r"^\S+@\S+\.\S+$") | (_phone_shaped(headers) & headers.str.contains(r"(?:\d\D*){9}"))
     return next(iter(headers.filter(data)), None)
+
+
+def header_below(rows: Sequence[Sequence[str]]) -> int | None:
+    """Return where a header stands below titles, from 0: the first row that is full enough and speaks of a phone.
+
+    Full enough is what is more than half as full as the fullest. None where that is the first filled row, or where a row
+    above holds a number or an address as those of people do: rows would be lost.
+    """
+    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
+    enough = max(filled, default=0) // 2 + 1
+    for place, row in enumerate(rows):
+        if filled[place] >= enough and any(meaning(cell).kind == "phone" for cell in row):
+            return place if any(filled[:place]) else None
+        if _is_somebodys(row):
+            return None
+    return None
+
+
+def _is_somebodys(row: Sequence[str]) -> bool:
+    cells = pl.Series(row, dtype=pl.String).str.strip_chars(INVISIBLE + "=\"'")
+    return bool((_phone_shaped(cells) | cells.str.contains(r"^\S+@\S+\.\S+$")).any())
 
 
 @dataclass(slots=True)
@@ -189,6 +212,7 @@ class _Guesser:
         return Guess(
             phones=own,
             phones_sure=self._phones_sure(own, numbers),
+            phones_named=self._are_named(own),
             numbers=numbers,
             region=region,
             variables=(*self._people(lead, emails), *self._others()),
@@ -355,11 +379,13 @@ class _Guesser:
         return int(filled.sum()), int(usable.sum() or 0)
 
     def _phones_sure(self, names: Sequence[str], numbers: tuple[int, int]) -> Sure:
-        called = all(self.columns[name].meaning.kind == "phone" for name in names)
         filled, usable = numbers
-        if called and filled and usable >= _MOST * filled:
+        if self._are_named(names) and filled and usable >= _MOST * filled:
             return Sure.SURE
         return Sure.LIKELY if filled and usable >= _HALF * filled else Sure.UNSURE
+
+    def _are_named(self, names: Sequence[str]) -> bool:
+        return all(self.columns[name].meaning.kind == "phone" for name in names)
 
     # People.
 

@@ -1,9 +1,11 @@
 """What `init` promises: a config that loads, guesses that the cells bear out, and no file or person given away."""
 
 import csv
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -459,6 +461,72 @@ def test_rows_without_their_last_cells_are_told_with_the_setting_that_takes_them
     assert config.source.short_rows == "invalid"
 
 
+TITLED = [["Name", "Phone", "City"], *(["Ada", phone, "New York"] for phone in us(6))]
+
+
+@pytest.mark.parametrize(
+    ("above", "row"),
+    [
+        ([["Lead list, spring 2026"]], 2),
+        ([["Lead list"], [], ["Exported on 26.11.2026 08:00"], []], 5),
+        ([["Phone list", "", ""]], 2),
+        ([["Rows", "6"], ["Date", "2026-11-26"]], 3),
+        ([[], ["Phones to call"], []], 4),
+    ],
+)
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_a_header_below_a_title_is_found_and_written_down(
+    above: list[list[str]], row: int, delimiter: str, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([*above, *TITLED])
+    made = command("init", "a.csv", "--region", "US", "--campaign", "7")
+    assert (made.status, f"row {row}  (likely" in made.err) == (0, True), made.err
+    config = load(tmp_path / "a.yaml")
+    assert (config.source.header_row, config.phone.columns, config.secondary_contacts) == (row, ("Phone",), None)
+    assert "6 of 6 rows pass" in made.err
+    assert command("check", "a.csv", "-c", "a.yaml").status == 0
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TITLED,
+        [["Reach at", "Name", "By"], *([phone, "Ada", "Phone"] for phone in us(6))],
+        [
+            ["Reach at", "Name"],
+            *([phone, "Ada"] for phone in us(12)),
+            ["Phone", "Name"],
+            *([p, "Ben"] for p in us(12, 120)),
+        ],
+        [["Reach at", "Name", "By"], ["", "Ada", "Phone"], *([phone, "Ada", "Phone"] for phone in us(6))],
+    ],
+)
+def test_no_row_of_people_is_taken_for_a_title_nor_one_for_the_header(
+    rows: list[list[str]], begin: Callable[..., Any]
+) -> None:
+    config, text, _ = begin(rows, region="US")
+    assert config.source.header_row is None
+    assert "header_row" not in text
+    assert config.phone.columns == (rows[0][1 if rows is TITLED else 0],)
+
+
+def test_rows_without_their_last_cells_below_a_title_are_told_in_the_one_block(begin: Callable[..., Any]) -> None:
+    config, text, _ = begin([["Leads"], *TITLED, *([["Ben", phone] for phone in us(2, 120)])])
+    assert (config.source.header_row, config.source.short_rows) == (2, "invalid")
+    assert re.search(r"(?m)^source:\n  header_row: 2 .*\n  # Rows .*\n  # short_rows: fill$", text)
+
+
+def test_a_list_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "leads"
+    os.mkfifo(pipe)
+    text = "Name,Phone\nAda,+12125550100\n"
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_text, text, encoding="utf-8")
+        assert load(start(Asked(pipe, tmp_path / "a.yaml")).path).phone.columns == ("Phone",)
+        writing.result(timeout=10)
+
+
 def test_one_column_is_enough(begin: Callable[..., Any]) -> None:
     assert begin([["Phone"], *([phone] for phone in us(3))])[0].phone.columns == ("Phone",)
 
@@ -520,7 +588,7 @@ def test_for_any_table_the_config_loads_or_the_command_refuses(
         return
     config = load(folder / "a.yaml")
     assert config.campaign_id is None or config.campaign_id.column == "campaign_id"  # type: ignore[union-attr]
-    columns = read(path, Source()).columns
+    columns = read(path, Source(header_row=config.source.header_row)).columns
     assert all(resolve(columns, name) for name in config.phone.columns)
 
 

@@ -111,7 +111,7 @@ MAY_IMPORT = {
     "write": {"unpack", "write_workbook"},
     "guess": {"cells", "config", "config_values", "emails", "header_words", "mapping", "phones"},
     "header_words": set(),
-    "starter": {"cells", "config", "config_values", "guess", "mapping", "read"},
+    "starter": {"cells", "config", "config_values", "guess", "mapping", "read", "sheets"},
     "screen": {"pipeline"},
     "receipt": {"ledger", "read"},
     "replay": {"hashes", "ledger", "outcomes", "plan"},
