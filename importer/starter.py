@@ -23,6 +23,7 @@ from importer.errors import Refused
 from importer.guess import (
     Column,
     Contact,
+    Group,
     Guess,
     Region,
     Sure,
@@ -43,6 +44,8 @@ from importer.wording import count_of
 _SOME_CAMPAIGN = 7
 #: What stands where a campaign's number belongs: a config that still has it is refused.
 _TO_FILL_IN = "NUMBER"
+#: What stands where a column belongs that was not found.
+_NO_COLUMN = "COLUMN"
 #: Where comments begin that stand behind a setting.
 _COMMENT_AT = 38
 _MOST_VALUES = 10
@@ -303,21 +306,13 @@ class _Page:
         group = self.found.group
         for number, contact in enumerate(self.found.contacts, start=1):
             yield _line(f"contact {number}", _listed([contact.phone]), Sure.LIKELY, "a second person on the row")
-        if group is not None and group.role is not None:
-            words = _listed(group.primary)
-            yield _line(
-                "group",
-                _quoted(group.key),
-                Sure.LIKELY,
-                f"{group.rows:,} rows share theirs; {_quoted(group.role)} is {words} for the lead",
-            )
-        elif group is not None:
-            yield _line(
-                "group",
-                _quoted(group.key),
-                Sure.UNSURE,
-                f"{group.rows:,} rows share theirs; switched off: each row is a lead of its own",
-            )
+        if group is None:
+            return
+        key = _quoted(group.key) if group.key is not None else "none"
+        why = [f"{group.rows:,} rows share theirs"] if group.key is not None else []
+        why += [f"{_quoted(group.role)} is {_listed(group.primary)} for the lead"] if group.role is not None else []
+        why += ["switched off: each row is a lead of its own"] if group.sure is Sure.UNSURE else []
+        yield _line("group", key, group.sure, "; ".join(why))
 
     def _told_of_choices(self) -> Iterator[str]:
         found = self.found
@@ -459,17 +454,7 @@ class _Page:
                 yield from _contact_lines(contact)
             yield from _ON_INVALID
         elif group is not None:
-            off = "" if group.role is not None else "# "
-            if off:
-                yield f"# {group.rows:,} rows share their {_quoted(group.key)} with others. If they are one household or company each that"
-                yield "# should be one lead, take the # away; the first row of each is then the lead, the others its contacts."
-            else:
-                yield f"# Rows with the same {_quoted(group.key)} are one lead, in any order: the other people are its secondary contacts."
-            yield f"{off}secondary_contacts:"
-            yield f"{off}  group_by: {_scalar(group.key)}"
-            if group.role is not None:
-                yield f"  primary_when: {{column: {_scalar(group.role)}, in: [{', '.join(map(_scalar, group.primary))}]}}"
-                yield from _ON_INVALID
+            yield from _group_lines(group)
 
     def _where(self) -> Iterator[str]:
         status = self.found.status
@@ -539,6 +524,23 @@ def _variable_lines(variable: Variable, indent: str) -> Iterator[str]:
         block = f"{{column: {_scalar(column)}, type: date, format: {_quoted(variable.formats[0])}}}"
         why = "" if is_open else f"{variable.sure}; goes out as 2026-12-31"
         yield _with_comment(f"{indent}{'# ' if is_open else ''}{name}: {block}", why)
+
+
+def _group_lines(group: Group) -> Iterator[str]:
+    key, role = _quoted(group.key or ""), _quoted(group.role or "")
+    first = f"the row whose {role} is {_listed(group.primary)}" if group.role is not None else "the first row of each"
+    off = "# " if group.sure is Sure.UNSURE else ""
+    if not off:
+        yield f"# Rows with the same {key} are one lead, in any order: the other people are its secondary contacts."
+    elif group.key is None:
+        yield f"# Take the # away if a column says which rows are one household or company, named for {_NO_COLUMN}: {first} is called for it."
+    else:
+        yield f"# Take the # away if rows with the same {key} ({group.rows:,} share theirs) are one household or company: {first} is called for it."
+    yield f"{off}secondary_contacts:"
+    yield f"{off}  group_by: {_scalar(group.key or _NO_COLUMN)}"
+    if group.role is not None:
+        yield f"{off}  primary_when: {{column: {_scalar(group.role)}, in: [{', '.join(map(_scalar, group.primary))}]}}"
+        yield from (f"{off}{line}" for line in _ON_INVALID)
 
 
 def _contact_lines(contact: Contact) -> Iterator[str]:

@@ -388,6 +388,122 @@ def test_rows_are_grouped_only_where_a_column_says_who_is_the_lead(begin: Callab
     assert "each row is a lead of its own" in told
 
 
+def people(key: Callable[[int], str], role: Callable[[int], str], phones: Sequence[str]) -> list[list[str]]:
+    return [[key(place), role(place), "Ada Marsh", phone] for place, phone in enumerate(phones)]
+
+
+def in_pairs(place: int) -> str:
+    return f"L{place // 2}"
+
+
+def turns(*words: str) -> Callable[[int], str]:
+    return lambda place: words[place % len(words)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        (("lead_id", "contact_type"), ("primary", "secondary")),
+        (("Household ID", "Relationship"), ("Self", "Spouse")),
+        (("Haushalt", "Kontaktart"), ("Hauptkontakt", "Nebenkontakt")),
+        (("Account", "Is Primary"), ("Yes", "No")),
+    ],
+)
+def test_groups_are_switched_on_where_key_and_role_bear_each_other_out(
+    headers: tuple[str, str], words: tuple[str, str], begin: Callable[..., Any]
+) -> None:
+    config, _, _ = begin([[*headers, "Name", "Phone"], *people(in_pairs, turns(*words), us(12))])
+    contacts = config.secondary_contacts
+    assert (contacts.group_by, contacts.primary_when.column, contacts.primary_when.in_) == (*headers, (words[0],))
+
+
+@pytest.mark.parametrize(
+    ("rows", "proposed"),
+    [
+        # The primary key of a list, several times with other numbers, and nothing that says who is the lead.
+        ([["ID", "Note", "Name", "Phone"], *people(in_pairs, turns("a", "b"), us(12))], {"group_by": "ID"}),
+        # A company may have several people who are leads each.
+        (
+            [
+                ["Company", "Contact Type", "Name", "Phone"],
+                *people(lambda n: f"Firm {in_pairs(n)}", turns("Main", "Other"), us(12)),
+            ],
+            {"group_by": "Company", "primary_when": {"column": "Contact Type", "in_": ["Main"]}},
+        ),
+        # Households without a primary, or with two: their rows would be invalid.
+        (
+            [
+                ["Account", "Role", "Name", "Phone"],
+                *people(in_pairs, lambda n: "Primary" if n < 6 or n % 2 else "Spouse", us(12)),
+            ],
+            {"group_by": "Account", "primary_when": {"column": "Role", "in_": ["Primary"]}},
+        ),
+        # One pair by a slip of the keyboard.
+        (
+            [
+                ["Account", "Role", "Name", "Phone"],
+                *people(str, turns("Primary", "Spouse"), us(20)),
+                ["2", "Spouse", "Ben", us(1, 140)[0]],
+            ],
+            {"group_by": "Account", "primary_when": {"column": "Role", "in_": ["Primary"]}},
+        ),
+        # Who is the lead is said, and not of whom.
+        (
+            [
+                ["Nothing", "contact_type", "Name", "Phone"],
+                *people(lambda _: "", turns("primary", "secondary"), us(12)),
+            ],
+            {"group_by": "COLUMN", "primary_when": {"column": "contact_type", "in_": ["primary"]}},
+        ),
+    ],
+)
+def test_groups_that_are_not_sure_are_written_and_switched_off(
+    rows: list[list[str]], proposed: dict[str, Any], begin: Callable[..., Any], tmp_path: Path
+) -> None:
+    config, text, told = begin(rows)
+    assert config.secondary_contacts is None
+    assert "each row is a lead of its own" in told
+    lines = text.splitlines()
+    first = lines.index("# secondary_contacts:")
+    assert "Take the # away if" in lines[first - 1]
+    last = lines.index("", first)
+    (tmp_path / "on.yaml").write_text(
+        "\n".join([*lines[:first], *(line.removeprefix("# ") for line in lines[first:last]), *lines[last:]])
+    )
+    contacts = load(tmp_path / "on.yaml").secondary_contacts
+    assert contacts is not None
+    assert contacts.model_dump(exclude_unset=True, mode="json", exclude={"on_invalid"}) == proposed
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # The orders of one customer; each with the same number.
+        [
+            ["Customer ID", "Order", "Name", "Phone"],
+            *people(in_pairs, str, [p for phone in us(6) for p in (phone, phone)]),
+        ],
+        [["Company", "Role", "Name", "Phone"], *people(in_pairs, turns("CEO", "Clerk"), us(12))],
+        [["City", "Seats", "Name", "Phone"], *people(in_pairs, turns("1", "2"), us(12))],
+        [["Account", "Note", "Name", "Phone"], *people(lambda n: str(n // 20), turns("a", "b"), us(60))],
+    ],
+)
+def test_rows_that_share_no_household_are_left_alone(rows: list[list[str]], begin: Callable[..., Any]) -> None:
+    config, text, told = begin(rows)
+    assert config.secondary_contacts is None
+    assert "secondary_contacts" not in text
+    assert "\n  group  " not in told
+
+
+def test_nobodys_emergency_contact_is_a_number_of_the_lead_or_a_contact(begin: Callable[..., Any]) -> None:
+    head = ["Name", "Phone", "Emergency Contact", "Emergency Phone", "Notfallnummer"]
+    config, _, _ = begin(
+        [head, *(["Ada", a, "Ben", b, c] for a, b, c in zip(us(6), us(6, 120), us(6, 130), strict=True))]
+    )
+    assert (config.phone.columns, config.secondary_contacts) == (("Phone",), None)
+    assert config.variables["customer_name"].columns == ("Name",)
+
+
 def test_who_must_not_be_called_is_told_loudly(begin: Callable[..., Any]) -> None:
     _, text, told = begin([["Phone", "Do Not Call"], *zip(us(4), ["", "", "Yes", ""], strict=True)])
     assert '# where: {column: Do Not Call, not_in: ["Yes"]}' in text
