@@ -17,6 +17,7 @@ from importer.options import (
     Out,
     Rate,
     RunId,
+    RunUrl,
     Wait,
     duration,
     end,
@@ -171,7 +172,12 @@ def results(run: RunId, config: ConfigFile = None, ledger: LedgerFile = None, ou
 
 
 def settle(
-    run: RunId, config: ConfigFile = None, ledger: LedgerFile = None, rate: Rate = None, wait: Wait = "0"
+    run: RunId,
+    config: ConfigFile = None,
+    base_url: RunUrl = None,
+    ledger: LedgerFile = None,
+    rate: Rate = None,
+    wait: Wait = "0",
 ) -> None:
     """Look up every lead of a run whose outcome is unknown.
 
@@ -190,7 +196,8 @@ def settle(
         from importer.screen import mask, screen
         from importer.settle_run import settle_run
 
-        terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
+        asked = Asked(config, ledger, base_url, rate, duration("--wait", wait))
+        terms = Terms.of_run(asked, found)
         told, failure = settle_run(terms, opened, found, lambda text: _say(mask(text)))
         if told:
             _say("They are now: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
@@ -208,6 +215,7 @@ def settle(
 def undo(
     run: RunId,
     config: ConfigFile = None,
+    base_url: RunUrl = None,
     ledger: LedgerFile = None,
     rate: Rate = None,
     wait: Wait = "0",
@@ -240,7 +248,8 @@ def undo(
             _say(f"Run {found.run_id}: {count_of(leads, 'lead')} from {files}, at {found.service.partition('#')[0]}.")
             return yes or ask(question) is not False
 
-        terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
+        asked = Asked(config, ledger, base_url, rate, duration("--wait", wait))
+        terms = Terms.of_run(asked, found)
         progress = _Undone()
         try:
             take_back(terms, opened, found, confirm=confirm, report=progress.hear, say=_say)

@@ -70,6 +70,14 @@ Region = Annotated[
 BaseUrl = Annotated[
     str | None, typer.Option("--base-url", metavar="URL", help="Address of the service, in place of the config's.")
 ]
+RunUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="Address that the run sent to; a run of another address is refused. Default: the run's own.",
+    ),
+]
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=0, help="Send the first N leads only; the next run goes on.")
 ]
