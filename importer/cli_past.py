@@ -21,6 +21,7 @@ from importer.options import (
     Wait,
     duration,
     end,
+    whole,
 )
 from importer.wording import count_of
 
@@ -38,8 +39,8 @@ _EXIT_STATUS = {
     "  1  with --receipt: something differs\n"
     "  2  command, config or key refused, or a campaign that the server does not know\n"
     "  3  the server refuses the key, or can't be reached",
-    "history": "0  told\n  2  refused",
-    "show": "0  told\n  2  refused, or no such run",
+    "history": "0  told\n  2  refused\n  3  what was told could not be written, such as on a full disk",
+    "show": "0  told\n  2  refused, or no such run\n  3  what was told could not be written, such as on a full disk",
     "settle": "0  nothing of the run is unknown any more\n"
     "  2  refused\n"
     "  3  stopped before its end: settle again to go on\n"
@@ -103,7 +104,12 @@ def verify(
 def history(
     config: ConfigFile = None,
     ledger: LedgerFile = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N runs.")] = 20,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", metavar="N", parser=whole("--limit", "number of runs", low=1), help="Show the newest N runs."
+        ),
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List past runs, newest first.
@@ -188,6 +194,7 @@ def settle(
     Example:
       lead-importer settle last -c configs/spring_fair.yaml
     """
+    patience = duration("--wait", wait)
 
     def look_up(opened: "Ledger", found: "Run") -> ExitStatus:
         from importer.connect import Asked, Terms
@@ -196,7 +203,7 @@ def settle(
         from importer.screen import mask, screen
         from importer.settle_run import settle_run
 
-        asked = Asked(config, ledger, base_url, rate, duration("--wait", wait))
+        asked = Asked(config, ledger, base_url, rate, patience)
         terms = Terms.of_run(asked, found)
         told, failure = settle_run(terms, opened, found, lambda text: _say(mask(text)))
         if told:
@@ -232,6 +239,7 @@ def undo(
     Example:
       lead-importer undo last -c configs/spring_fair.yaml
     """
+    patience = duration("--wait", wait)
 
     def delete(opened: "Ledger", found: "Run") -> ExitStatus:
         from importer.connect import Asked, Terms
@@ -248,7 +256,7 @@ def undo(
             _say(f"Run {found.run_id}: {count_of(leads, 'lead')} from {files}, at {found.service.partition('#')[0]}.")
             return yes or ask(question) is not False
 
-        asked = Asked(config, ledger, base_url, rate, duration("--wait", wait))
+        asked = Asked(config, ledger, base_url, rate, patience)
         terms = Terms.of_run(asked, found)
         progress = _Undone()
         try:

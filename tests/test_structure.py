@@ -139,8 +139,9 @@ MAY_IMPORT = {
     "undo": {"api", "connect", "hashes", "ledger", "machine", "settle"},
     "verify": {"address", "api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
     "options": {"config", "config_values"},
+    "telling": set(),
     "cli_past": {"connect", "ledger", "options", "past", "pipeline", "screen", "settle_run", "undo", "verify"},
-    "cli": {"cli_past", "config", "config_values", "options", "pipeline", "sandbox", "screen", "starter"},
+    "cli": {"cli_past", "config", "config_values", "options", "pipeline", "sandbox", "screen", "starter", "telling"},
 }
 
 
