@@ -287,7 +287,7 @@ class _Guesser:
                 return replace(group, sure=Sure.UNSURE)
         for column in self._free("role", "primary"):
             words = tuple(column.values(_YES if column.meaning.kind == "primary" else _MAIN))
-            if 0 < len(words) <= 3 and column.texts.len() > 1:
+            if 0 < len(words) <= 3 and self._tells_rows_apart(column):
                 return Group(None, 0, column.name, words)
         return None
 
@@ -298,13 +298,17 @@ class _Guesser:
         """
         for column in self._free("role", "primary", None):
             words = tuple(column.values(_YES if column.meaning.kind == "primary" else _PRIMARY))
-            if column.name == key.name or not 0 < len(words) <= 3 or column.texts.len() < 2:
+            if column.name == key.name or not 0 < len(words) <= 3 or not self._tells_rows_apart(column):
                 continue
             shared, every = groups.led_once(column.name, words)
             if shared >= _HALF:
                 sure = Sure.LIKELY if every >= _MOST else Sure.UNSURE
                 return Group(key.name, groups.rows, column.name, words, sure)
         return Group(key.name, groups.rows)
+
+    def _tells_rows_apart(self, column: Column) -> bool:
+        """Tell whether a column holds different texts, or one and blanks."""
+        return column.texts.len() > 1 or column.cells.len() < self.cells.height
 
     # Phones and where they are from.
 
@@ -527,9 +531,11 @@ class _Groups:
     def of(cls, cells: pl.DataFrame, key: str, numbers: Sequence[str]) -> "_Groups | None":
         """Return the groups; None where most hold one number alone, or more rows than a lead has people."""
         keys = cells.get_column(key).str.strip_chars(INVISIBLE).replace("", None)
-        digits = pl.concat_str(*numbers, separator="/", ignore_nulls=True).str.replace_all(r"[^\d/]", "")
+        digits = (
+            pl.concat_str(*numbers, separator="/", ignore_nulls=True).str.replace_all(r"[^\d/]", "").replace("", None)
+        )
         people = cells.select(keys.alias("key"), people=digits).drop_nulls("key")
-        shared = people.group_by("key").agg(pl.len().alias("rows"), pl.col("people").n_unique())
+        shared = people.group_by("key").agg(pl.len().alias("rows"), pl.col("people").drop_nulls().n_unique())
         shared = shared.filter(pl.col("rows") > 1)
         fitting = shared.filter((pl.col("people") > 1) & (pl.col("rows") <= MAX_CONTACTS + 1))
         return cls(cells, keys, int(shared["rows"].sum())) if fitting.height > shared.height * _HALF else None

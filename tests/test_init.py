@@ -20,7 +20,7 @@ from spreadsheets import make_openpyxl
 from importer.cli import app
 from importer.config import Config, load, platform_layout, resolve
 from importer.errors import Refused
-from importer.guess import guess
+from importer.guess import guess, header_below
 from importer.header_words import language, meaning
 from importer.read import read
 from importer.records import Source, Table, no_formats
@@ -407,6 +407,7 @@ def turns(*words: str) -> Callable[[int], str]:
         (("Household ID", "Relationship"), ("Self", "Spouse")),
         (("Haushalt", "Kontaktart"), ("Hauptkontakt", "Nebenkontakt")),
         (("Account", "Is Primary"), ("Yes", "No")),
+        (("Account", "Primary"), ("x", "")),
     ],
 )
 def test_groups_are_switched_on_where_key_and_role_bear_each_other_out(
@@ -482,6 +483,10 @@ def test_groups_that_are_not_sure_are_written_and_switched_off(
         [
             ["Customer ID", "Order", "Name", "Phone"],
             *people(in_pairs, str, [p for phone in us(6) for p in (phone, phone)]),
+        ],
+        [
+            ["Customer ID", "Order", "Name", "Phone"],
+            *people(in_pairs, str, [p for phone in us(6) for p in (phone, "")]),
         ],
         [["Company", "Role", "Name", "Phone"], *people(in_pairs, turns("CEO", "Clerk"), us(12))],
         [["City", "Seats", "Name", "Phone"], *people(in_pairs, turns("1", "2"), us(12))],
@@ -706,6 +711,19 @@ def test_for_any_table_the_config_loads_or_the_command_refuses(
     assert config.campaign_id is None or config.campaign_id.column == "campaign_id"  # type: ignore[union-attr]
     columns = read(path, Source(header_row=config.source.header_row)).columns
     assert all(resolve(columns, name) for name in config.phone.columns)
+
+
+@given(
+    st.lists(st.lists(st.text("abc 0-:", max_size=6), max_size=2), max_size=4),
+    st.sampled_from(["", "+1 212 555 0100", '="2125550100"', "ada@example.com"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_above_a_header_it_is_found_unless_that_may_be_somebody(
+    titles: list[list[str]], person: str
+) -> None:
+    rows = [*titles, [person], ["Name", "Phone", "City"], ["Ada", "+12125550101", "New York"]]
+    is_below = any(cell.strip() for row in titles for cell in row)
+    assert header_below(rows) == (len(titles) + 1 if is_below and not person else None)
 
 
 @given(st.text(max_size=40))
