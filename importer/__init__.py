@@ -2,7 +2,7 @@
 
 The story of one row, in order:
 
-    cli         takes the command, with `options`; `screen` is what people see of it
+    cli         takes the command, with `options`; `screen` is what people see of it, `telling` sees that it is told
     pipeline    joins the stages below: the first file to read
     config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it
     read        turns a file into text cells: `unpack` opens compressed ones; `read_text` (with `encodings`),
@@ -15,7 +15,8 @@ The story of one row, in order:
     suppress    knows who must not be called
     group       joins rows to leads with their secondary contacts
     plan        decides which leads are sent, by what the file says itself and by what `ledger` knows (by `hashes` of
-                people; `ledger_writes` says what is written of each lead, `group_commit` writes many at once)
+                people; `ledger_file` opens and guards its file, `ledger_writes` says what is written of each lead,
+                `group_commit` writes many at once)
     rehearse    what `check` comes to, without a network; and what a run comes to before its results are written
     sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service (its `address`),
                 and sends the `canary` first

@@ -34,7 +34,9 @@ from importer.options import (
     Yes,
     duration,
     end,
+    whole,
 )
+from importer.telling import run_telling
 
 app = typer.Typer(
     name="lead-importer",
@@ -224,7 +226,15 @@ def schema() -> None:
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 finds a free one.")] = 0,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            parser=whole("--port", "port", low=0, high=65535),
+            help="Port on loopback; 0 finds a free one.",
+        ),
+    ] = 0,
     limit: Annotated[
         str | None,
         typer.Option("--limit", metavar="N/s|N/min", help="Answer 429 beyond this rate, with the platform's headers."),
@@ -332,4 +342,4 @@ def _carry_out(command: str, **options: Any) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run_telling(app)

@@ -17,9 +17,11 @@ from importer.options import (
     Out,
     Rate,
     RunId,
+    RunUrl,
     Wait,
     duration,
     end,
+    whole,
 )
 from importer.wording import count_of
 
@@ -37,8 +39,8 @@ _EXIT_STATUS = {
     "  1  with --receipt: something differs\n"
     "  2  command, config or key refused, or a campaign that the server does not know\n"
     "  3  the server refuses the key, or can't be reached",
-    "history": "0  told\n  2  refused",
-    "show": "0  told\n  2  refused, or no such run",
+    "history": "0  told\n  2  refused\n  3  what was told could not be written, such as on a full disk",
+    "show": "0  told\n  2  refused, or no such run\n  3  what was told could not be written, such as on a full disk",
     "settle": "0  nothing of the run is unknown any more\n"
     "  2  refused\n"
     "  3  stopped before its end: settle again to go on\n"
@@ -102,7 +104,12 @@ def verify(
 def history(
     config: ConfigFile = None,
     ledger: LedgerFile = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N runs.")] = 20,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", metavar="N", parser=whole("--limit", "number of runs", low=1), help="Show the newest N runs."
+        ),
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List past runs, newest first.
@@ -171,7 +178,12 @@ def results(run: RunId, config: ConfigFile = None, ledger: LedgerFile = None, ou
 
 
 def settle(
-    run: RunId, config: ConfigFile = None, ledger: LedgerFile = None, rate: Rate = None, wait: Wait = "0"
+    run: RunId,
+    config: ConfigFile = None,
+    base_url: RunUrl = None,
+    ledger: LedgerFile = None,
+    rate: Rate = None,
+    wait: Wait = "0",
 ) -> None:
     """Look up every lead of a run whose outcome is unknown.
 
@@ -182,6 +194,7 @@ def settle(
     Example:
       lead-importer settle last -c configs/spring_fair.yaml
     """
+    patience = duration("--wait", wait)
 
     def look_up(opened: "Ledger", found: "Run") -> ExitStatus:
         from importer.connect import Asked, Terms
@@ -190,7 +203,8 @@ def settle(
         from importer.screen import mask, screen
         from importer.settle_run import settle_run
 
-        terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
+        asked = Asked(config, ledger, base_url, rate, patience)
+        terms = Terms.of_run(asked, found)
         told, failure = settle_run(terms, opened, found, lambda text: _say(mask(text)))
         if told:
             _say("They are now: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
@@ -208,6 +222,7 @@ def settle(
 def undo(
     run: RunId,
     config: ConfigFile = None,
+    base_url: RunUrl = None,
     ledger: LedgerFile = None,
     rate: Rate = None,
     wait: Wait = "0",
@@ -224,6 +239,7 @@ def undo(
     Example:
       lead-importer undo last -c configs/spring_fair.yaml
     """
+    patience = duration("--wait", wait)
 
     def delete(opened: "Ledger", found: "Run") -> ExitStatus:
         from importer.connect import Asked, Terms
@@ -240,7 +256,8 @@ def undo(
             _say(f"Run {found.run_id}: {count_of(leads, 'lead')} from {files}, at {found.service.partition('#')[0]}.")
             return yes or ask(question) is not False
 
-        terms = Terms.of_run(Asked(config=config, ledger=ledger, rate=rate, wait=duration("--wait", wait)), found)
+        asked = Asked(config, ledger, base_url, rate, patience)
+        terms = Terms.of_run(asked, found)
         progress = _Undone()
         try:
             take_back(terms, opened, found, confirm=confirm, report=progress.hear, say=_say)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from importer import config as configs
+from importer.address import normalise_address
 from importer.api import Service
 from importer.config import Api, Delivery
 from importer.config_values import parse_rate
@@ -56,7 +57,12 @@ class Terms:
 
     @classmethod
     def of_run(cls, asked: Asked, run: Run) -> "Terms":
-        """Do the same with the config that a run had, where it is still there and the command line names no other."""
+        """Do the same with the config that a run had, where it is still there and the command line names no other.
+
+        Raises `Refused` where the command line names another address than the run sent to.
+        """
+        if asked.base_url is not None:
+            _must_be_of_run(normalise_address(asked.base_url), run)
         recorded = run.request.get("config")
         if asked.config is None and recorded and Path(recorded).is_file():
             asked = replace(asked, config=Path(recorded))
@@ -72,6 +78,16 @@ class Connection:
     hashes: Hashes
     gate: Gate
     terms: Terms
+
+
+def _must_be_of_run(address: str, run: Run) -> None:
+    """Refuse another address: lead IDs say nothing there, or name somebody else's leads."""
+    sent_to = run.service.partition("#")[0]
+    if address != sent_to:
+        raise Refused(
+            f"--base-url {address}: run {run.run_id} sent to {sent_to}, and its leads are there alone. Leave --base-url out, "
+            "or name a run that sent to this address: lead-importer history lists them, and show RUN says where one sent to."
+        )
 
 
 def limits_of(rate: str | None, delivery: Delivery) -> tuple[Limit, ...] | None:

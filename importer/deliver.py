@@ -296,7 +296,7 @@ class Delivery:
             if unreached >= self._settings.tries:
                 self._stop.now(f"the server can't be reached: {verdict.message}")
                 return self._ended(turn, verdict)
-            await self._back_off(unreached)
+            await self._back_off(unreached, verdict.message or "no connection could be made")
 
     def _ended(self, turn: _Turn, verdict: Verdict) -> Outcome:
         if turn.is_open and verdict.meaning not in _PROVEN:
@@ -416,8 +416,9 @@ class Delivery:
             self.settler.witness(turn.lead.campaign_id, turn.lead.primary.phone, outcome.lead_id, turn.since)
             self._reconsider(turn.lead.campaign_id)
 
-    async def _back_off(self, attempts: int) -> None:
+    async def _back_off(self, attempts: int, why: str) -> None:
         seconds = _FIRST_BACK_OFF * 2 ** (attempts - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+        self._gate.tell_unreached(why, seconds)
         with anyio.move_on_after(seconds):
             await self._stop.event.wait()
 

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from importer.pace import Already, Learned, Limit, Pacer
 
 #: Seconds in which the server lets nothing through, before people are told.
 _SILENCE = 60.0
+#: Seconds between two notices that the server can't be reached at first; each time twice as many, until it was well so long.
+_UNREACHED_SILENCE = 10.0
 
 
 @dataclass(slots=True)
@@ -59,6 +62,8 @@ class Gate:
         self.waited = 0.0
         self._refused_since, self._silence = time.monotonic(), _SILENCE
         """Since when the server has let nothing through, and after how many seconds of that people are told next."""
+        self._unreached_at, self._unreached_next, self._unreached_silence = -math.inf, 0.0, _UNREACHED_SILENCE
+        """When the server could last not be reached, from when on that is told again, and how long it is not after that."""
         self.taken_at = 0.0
         """When the last place was taken; for who just did."""
 
@@ -141,6 +146,16 @@ class Gate:
                 f"For {minutes} the server has let nothing through: it answers {status}, to wait. It is tried on; "
                 "--deadline ends that at a time, Ctrl-C now."
             )
+
+    def tell_unreached(self, why: str, seconds: float) -> None:
+        """Say at once that the server can't be reached, and when it is tried again; once for all who find that out."""
+        now = time.monotonic()
+        if now - self._unreached_at >= _SILENCE:
+            self._unreached_next, self._unreached_silence = now, _UNREACHED_SILENCE
+        self._unreached_at = now
+        if now >= self._unreached_next:
+            self._unreached_next, self._unreached_silence = now + self._unreached_silence, 2 * self._unreached_silence
+            self._announce(f"The server can't be reached: {why}. Trying again in {max(seconds, 1.0):.0f} s.")
 
     def _there(self, now: float) -> float:
         """Return the server's time, by whose clock a limit is counted anew; by ours where it told none."""

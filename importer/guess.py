@@ -44,9 +44,17 @@ _YES = r"(?i)^(?:yes|y|ja|j|sim|s|si|sí|oui|o|true|wahr|verdadero|verdadeiro|vr
 _YES_OR_NO = (
     r"(?i)^(?:yes|no|ja|nein|sim|não|nao|si|sí|oui|non|true|false|wahr|falsch|verdadero|verdadeiro|falso|vrai|faux)$"
 )
+_CONTACT = r"(?: (?:contact|person|contato|contacto|contatto))?$"
+#: Words for the lead that are none of a profession.
+_MAIN = rf"(?i)^(?:primary|main|principal|haupt\w*|titular|principale|primario|primär){_CONTACT}"
 _PRIMARY = (
-    r"(?i)^(?:primary|main|principal|head|lead|decision maker|haupt\w*|titular|principale|referente|primario|primär)"
-    r"(?: (?:contact|person|contato|contacto|contatto))?$"
+    r"(?i)^(?:primary|main|principal|self|head|lead|decision maker|account holder|policy ?holder|haupt\w*|titular"
+    rf"|principale|referente|primario|primär){_CONTACT}"
+)
+#: Whole headers of what a row is about, in words that many lists have for it.
+_ID = re.compile(
+    r"(?:(?:record|case|contract|policy|master|parent|unique|external) )?(?:id|uuid|key|ref(?:erence)?)(?: (?:no|nr|number))?"
+    r"|(?:record|case|contract|policy) (?:no|nr|number)"
 )
 _NEW = r"(?i)^(?:new|open|neu|offen|novo|nova|aberto|nuevo|nueva|abierto|nouveau|nouvelle|ouvert|nuovo|aperto|to ?do|to call)\b"
 
@@ -118,13 +126,15 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that belong together. Without a role it is only possible that they are one lead."""
+    """Rows that belong together. Unless that is likely, it is only possible that they are one lead."""
 
-    key: str
+    key: str | None
+    """None where a column says who is the lead, and none which rows belong together."""
     rows: int
     """That share their value with another row."""
     role: str | None = None
     primary: tuple[str, ...] = ()
+    sure: Sure = Sure.UNSURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,8 @@ class Guess:
 
     phones: tuple[str, ...]
     phones_sure: Sure
+    phones_named: bool
+    """Whether the headers of all of them say so."""
     numbers: tuple[int, int]
     """Different texts looked at in the phone columns, and how many of them are usable numbers."""
     region: Region
@@ -156,6 +168,27 @@ def looks_like_data(table: Table) -> str | None:
     headers = pl.Series(table.headers, dtype=pl.String)
     data = headers.str.contains(r"^\S+@\S+\.\S+$") | (_phone_shaped(headers) & headers.str.contains(r"(?:\d\D*){9}"))
     return next(iter(headers.filter(data)), None)
+
+
+def header_below(rows: Sequence[Sequence[str]]) -> int | None:
+    """Return where a header stands below titles, from 0: the first row that is full enough and speaks of a phone.
+
+    Full enough is what is more than half as full as the fullest. None where that is the first filled row, or where a row
+    above holds a number or an address as those of people do: rows would be lost.
+    """
+    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
+    enough = max(filled, default=0) // 2 + 1
+    for place, row in enumerate(rows):
+        if filled[place] >= enough and any(meaning(cell).kind == "phone" for cell in row):
+            return place if any(filled[:place]) else None
+        if _is_somebodys(row):
+            return None
+    return None
+
+
+def _is_somebodys(row: Sequence[str]) -> bool:
+    cells = pl.Series(row, dtype=pl.String).str.strip_chars(INVISIBLE + "=\"'")
+    return bool((_phone_shaped(cells) | cells.str.contains(r"^\S+@\S+\.\S+$")).any())
 
 
 @dataclass(slots=True)
@@ -184,11 +217,12 @@ class _Guesser:
         lead = "" if "" in phones else next(iter(phones))
         beside = [person for person in phones if person != lead and self._is_somebody(person, emails)]
         own = self._own_phones([name for person, names in phones.items() if person not in beside for name in names])
-        contacts = self._contacts(beside, phones, emails) if group is None or group.role is None else ()
+        contacts = self._contacts(beside, phones, emails) if group is None or group.sure is Sure.UNSURE else ()
         numbers = self._numbers(own, region)
         return Guess(
             phones=own,
             phones_sure=self._phones_sure(own, numbers),
+            phones_named=self._are_named(own),
             numbers=numbers,
             region=region,
             variables=(*self._people(lead, emails), *self._others()),
@@ -232,29 +266,49 @@ class _Guesser:
     # Groups of rows.
 
     def _group(self) -> Group | None:
-        for key in self._free("key"):
-            cells = self.table.cells.get_column(key.name).str.strip_chars(INVISIBLE).replace("", None)
-            sizes = cells.drop_nulls().value_counts()["count"]
-            shared = sizes.filter(sizes > 1)
-            if not shared.len() or (shared > MAX_CONTACTS + 1).mean() > 1 - _HALF:  # type: ignore[operator]
-                continue
-            role = self._role(key.name)
-            self._use([key, *([role[0]] if role else [])])
-            return Group(key.name, int(shared.sum()), role[0].name if role else None, role[1] if role else ())
+        """Return the rows that belong together: by a column called so, else by one that a role or its name bears out."""
+        numbers = [column.name for column in self.columns.values() if column.share(_phone_shaped) >= _HALF]
+        numbers = [name for name in numbers if self.columns[name].meaning.kind == "phone"] or numbers
+        for key in self._free("key") if numbers else ():
+            groups = _Groups.of(self.table.cells, key.name, numbers)
+            if groups is not None:
+                group = self._with_role(key, groups)
+                self._use([key, *([self.columns[group.role]] if group.role else [])])
+                return group
+        return self._possible_group(numbers) if numbers else None
+
+    def _possible_group(self, numbers: list[str]) -> Group | None:
+        """Return what is not called a group, and may be one: never switched on."""
+        for key in self._free("company", "name", None):
+            is_id = _ID.fullmatch(folded(key.name)) is not None
+            groups = _Groups.of(self.table.cells, key.name, numbers) if is_id or key.meaning.kind else None
+            group = self._with_role(key, groups) if groups is not None else None
+            if group is not None and (group.sure is Sure.LIKELY or is_id):
+                return replace(group, sure=Sure.UNSURE)
+        for column in self._free("role", "primary"):
+            words = tuple(column.values(_YES if column.meaning.kind == "primary" else _MAIN))
+            if 0 < len(words) <= 3 and self._tells_rows_apart(column):
+                return Group(None, 0, column.name, words)
         return None
 
-    def _role(self, key: str) -> tuple[Column, tuple[str, ...]] | None:
-        """Return the column that says who is the lead, where it does so once in most groups, and its words for that."""
+    def _with_role(self, key: Column, groups: "_Groups") -> Group:
+        """Add the column that says who is the lead, where it does so once in most groups, and its words for that.
+
+        Switched on is only what does so for nearly all rows, as the rows of the other groups would be invalid.
+        """
         for column in self._free("role", "primary", None):
-            words = _YES if column.meaning.kind == "primary" else _PRIMARY
-            primary = tuple(column.values(words))
-            if not primary or len(primary) > 3 or column.texts.len() < 2:
+            words = tuple(column.values(_YES if column.meaning.kind == "primary" else _PRIMARY))
+            if column.name == key.name or not 0 < len(words) <= 3 or not self._tells_rows_apart(column):
                 continue
-            rows = self.cells.select(key=pl.col(key), first=pl.col(column.name).is_in(primary)).drop_nulls("key")
-            groups = rows.group_by("key").agg(pl.len().alias("rows"), pl.col("first").sum()).filter(pl.col("rows") > 1)
-            if groups.height and float((groups["first"] == 1).mean() or 0) >= _HALF:  # type: ignore[arg-type]
-                return column, primary
-        return None
+            shared, every = groups.led_once(column.name, words)
+            if shared >= _HALF:
+                sure = Sure.LIKELY if every >= _MOST else Sure.UNSURE
+                return Group(key.name, groups.rows, column.name, words, sure)
+        return Group(key.name, groups.rows)
+
+    def _tells_rows_apart(self, column: Column) -> bool:
+        """Tell whether a column holds different texts, or one and blanks."""
+        return column.texts.len() > 1 or column.cells.len() < self.cells.height
 
     # Phones and where they are from.
 
@@ -355,11 +409,13 @@ class _Guesser:
         return int(filled.sum()), int(usable.sum() or 0)
 
     def _phones_sure(self, names: Sequence[str], numbers: tuple[int, int]) -> Sure:
-        called = all(self.columns[name].meaning.kind == "phone" for name in names)
         filled, usable = numbers
-        if called and filled and usable >= _MOST * filled:
+        if self._are_named(names) and filled and usable >= _MOST * filled:
             return Sure.SURE
         return Sure.LIKELY if filled and usable >= _HALF * filled else Sure.UNSURE
+
+    def _are_named(self, names: Sequence[str]) -> bool:
+        return all(self.columns[name].meaning.kind == "phone" for name in names)
 
     # People.
 
@@ -459,6 +515,38 @@ class _Guesser:
             number += 1
         self.names.add(name)
         return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """All rows of a table by the value that they share in one column."""
+
+    cells: pl.DataFrame
+    key: pl.Series
+    """The value of each row, null for none."""
+    rows: int
+    """That share theirs with another row."""
+
+    @classmethod
+    def of(cls, cells: pl.DataFrame, key: str, numbers: Sequence[str]) -> "_Groups | None":
+        """Return the groups; None where most hold one number alone, or more rows than a lead has people."""
+        keys = cells.get_column(key).str.strip_chars(INVISIBLE).replace("", None)
+        digits = (
+            pl.concat_str(*numbers, separator="/", ignore_nulls=True).str.replace_all(r"[^\d/]", "").replace("", None)
+        )
+        people = cells.select(keys.alias("key"), people=digits).drop_nulls("key")
+        shared = people.group_by("key").agg(pl.len().alias("rows"), pl.col("people").drop_nulls().n_unique())
+        shared = shared.filter(pl.col("rows") > 1)
+        fitting = shared.filter((pl.col("people") > 1) & (pl.col("rows") <= MAX_CONTACTS + 1))
+        return cls(cells, keys, int(shared["rows"].sum())) if fitting.height > shared.height * _HALF else None
+
+    def led_once(self, column: str, words: Sequence[str]) -> tuple[float, float]:
+        """Return in which share of the groups of several rows, and of all groups, one row alone has one of these words."""
+        leads = self.cells.get_column(column).str.strip_chars(INVISIBLE).is_in(list(words))
+        rows = pl.DataFrame({"key": self.key, "leads": leads}).drop_nulls("key")
+        groups = rows.group_by("key").agg(pl.len().alias("rows"), once=pl.col("leads").sum() == 1)
+        several = groups.filter(pl.col("rows") > 1)
+        return _part(several.filter("once").height, several.height), _part(groups.filter("once").height, groups.height)
 
 
 def variable_name(header: str) -> str:

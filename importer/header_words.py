@@ -21,7 +21,9 @@ _KINDS: dict[str, str] = {
         r"consent|opt ?in|permission|einwilligung|zustimmung|consentimento|consentimiento|consentement|consenso"
         r"|gdpr|dsgvo|lgpd|rgpd"
     ),
-    "fax": r"(?:tele)?fax(?:nummer)?",
+    "not_for_calls": (  # a fax, and who is to be called in an emergency, whatever it says besides
+        r"(?:tele)?fax(?:nummer)?|(?:emergency|notfall|emergencia|urgence|emergenza)(?: \w+)*|notfall\w+"
+    ),
     "email": (
         r"e ?mail(?: ?adresse?| address)?|mail(?:adresse?)?|correo(?: electronico)?|courriel|posta elettronica|adresse mail"
     ),
@@ -33,7 +35,7 @@ _KINDS: dict[str, str] = {
     "primary": r"(?:is )?(?:primary|main|principal|decision maker)(?: contact| person)?|haupt(?:ansprechpartner|kontakt)",
     "role": r"role|rolle|funktion|funcao|papel|rol|cargo|ruolo|relation(?:ship)?|contact type|beziehung|parentesco",
     "key": (
-        r"(?:account|household|family|group|company|customer|client|organi[sz]ation|parent)(?: (?:id|no|nr|number|key|code))"
+        r"(?:account|household|family|group|company|customer|client|lead|organi[sz]ation|parent)(?: (?:id|no|nr|number|key|code))"
         r"|account|household|konto(?:nr|nummer)?|haushalt(?:s ?(?:id|nr|nummer))?|kunden ?(?:id|nr|nummer)|firmen ?(?:id|nr)"
         r"|(?:id|codigo|numero|no)(?: (?:da|de la|do|del|de|du))? (?:conta|cliente|cuenta|compte|client|familia|foyer|conto)"
         r"|conta|cuenta|compte|foyer"

@@ -1,4 +1,4 @@
-"""What is about to be sent, was sent, was answered: all SQL, with `ledger_writes`, and the state table.
+"""What is about to be sent, was sent, was answered: all questions to it; `ledger_writes` has what is written of a lead.
 
 A lead's intent is durable before its first byte leaves, its outcome after (`group_commit`: WAL, `synchronous=FULL`).
 `leads` holds where each lead stands now, `outcomes` what each run made of it; so the result file of any run can be
@@ -9,13 +9,9 @@ People's data: identities, numbers and values are keyed hashes (`hashes`). A lea
 only while its outcome is open, for settling, and are erased when it is settled.
 """
 
-import hmac
 import json
-import os
 import secrets
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,76 +19,11 @@ from typing import Any, Self
 
 import orjson
 
-from importer.errors import LeadImporterError, Refused, Stopped
-from importer.group_commit import GroupCommit, Write, durable
+from importer.group_commit import GroupCommit, Write
 from importer.hashes import Hashes
+from importer.ledger_file import LedgerFile
 from importer.ledger_writes import LEAD, of_intent, of_outcome, of_withdrawal
 from importer.records import Doubt, Lead, Outcome, Status
-
-#: The states of a lead, and who may follow whom. SQL refuses any other step (the trigger below).
-#:   sending    an intent: its bytes may have left; `withdraw` takes one back whose bytes surely did not
-#:   doubtful   an attempt ended with no proof of what became of it; to be settled before anything else
-#:   created, duplicate, rejected, failed, unknown    as the statuses of the result file
-#:   deleting   a delete by `undo` is under way; deleted: it is done
-#: So no lead is sent again whose last attempt was not answered, or settled, or proven never to have left.
-TRANSITIONS: dict[str, frozenset[str]] = {
-    "sending": frozenset({"created", "duplicate", "rejected", "failed", "doubtful"}),
-    "doubtful": frozenset({"sending", "created", "duplicate", "failed", "unknown"}),
-    "rejected": frozenset({"sending"}),
-    "failed": frozenset({"sending"}),
-    "duplicate": frozenset({"sending"}),  # only with --include duplicate
-    "unknown": frozenset({"sending", "doubtful", "created", "duplicate", "failed"}),  # --include unknown, or settled
-    "created": frozenset({"deleting"}),
-    "deleting": frozenset({"created", "deleted"}),
-    "deleted": frozenset({"sending"}),
-}
-
-_SCHEMA_VERSION = 4
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE transitions (old TEXT NOT NULL, new TEXT NOT NULL, PRIMARY KEY (old, new)) WITHOUT ROWID;
-CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY, command TEXT NOT NULL, service TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT,
-    tool_version TEXT NOT NULL, config_hash TEXT, request TEXT NOT NULL, who TEXT, guarantee TEXT, cause TEXT,
-    exit_status INTEGER, counts TEXT
-) WITHOUT ROWID;
-CREATE TABLE inputs (
-    run_id TEXT NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, result_path TEXT,
-    result_sha256 TEXT, PRIMARY KEY (run_id, position)
-) WITHOUT ROWID;
-CREATE INDEX inputs_by_result ON inputs (result_path);
-CREATE TABLE leads (
-    lead INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, service TEXT NOT NULL, campaign INTEGER NOT NULL, state TEXT NOT NULL,
-    run_id TEXT NOT NULL, attempts INTEGER NOT NULL, payload_hash BLOB NOT NULL, number TEXT, payload BLOB,
-    intended_at REAL, lead_id TEXT
-);
-CREATE INDEX leads_open ON leads (service, state) WHERE state IN ('sending', 'doubtful', 'unknown', 'deleting');
-CREATE INDEX leads_by_run ON leads (run_id);
-CREATE INDEX leads_by_id ON leads (lead_id) WHERE lead_id IS NOT NULL;
-CREATE TABLE members (
-    lead INTEGER NOT NULL, position INTEGER NOT NULL, number BLOB NOT NULL, variables TEXT NOT NULL, contact_id TEXT,
-    PRIMARY KEY (lead, position)
-) WITHOUT ROWID;
-CREATE INDEX members_by_number ON members (number);
-CREATE TABLE outcomes (
-    lead INTEGER NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL, finished_at TEXT NOT NULL,
-    attempts INTEGER NOT NULL, lead_id TEXT, code TEXT, message TEXT, field TEXT, http_status INTEGER,
-    PRIMARY KEY (lead, run_id)
-) WITHOUT ROWID;
-CREATE TABLE occurrences (
-    run_id TEXT NOT NULL, content BLOB NOT NULL, sheet TEXT NOT NULL, row INTEGER NOT NULL, occurrence INTEGER NOT NULL,
-    PRIMARY KEY (run_id, content, sheet, row)
-) WITHOUT ROWID;
-CREATE TABLE canaries (batch TEXT NOT NULL, shape TEXT NOT NULL, PRIMARY KEY (batch, shape)) WITHOUT ROWID;
-CREATE TABLE services (address TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
-CREATE TRIGGER leads_begin BEFORE INSERT ON leads WHEN NEW.state <> 'sending'
-BEGIN SELECT RAISE(ABORT, 'a lead begins with its intent'); END;
-CREATE TRIGGER leads_step BEFORE UPDATE OF state ON leads
-WHEN NOT EXISTS (SELECT 1 FROM transitions WHERE old = OLD.state AND new = NEW.state)
-BEGIN SELECT RAISE(ABORT, 'no such step between states'); END;
-"""
-#: What SQLite says then. One run alone makes only steps that are declared.
-_NO_STEP = "no such step between states"
 
 #: What is told of a lead that has a number: its standing, and the last outcome.
 _KNOWN = (
@@ -179,109 +110,23 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the ledger at `path`, made if missing (mode 0600) unless `create` is false: then it is only read.
+        """Open the ledger at `path`, made if missing, unless `create` is false: then it is only read.
 
-        Raises `FileNotFoundError` where it is only read and is not there, `Refused` when it can't be opened, is another
-        program's, newer, or when its key is missing or another.
+        Raises as `LedgerFile` does.
         """
-        self.path = path
-        self._read_only = not create
-        fresh = not path.exists() or path.stat().st_size == 0
-        if fresh and not create:
-            raise FileNotFoundError(path)
-        try:
-            if fresh:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = self._connect()
-            if create and self._is_empty_file():
-                self._make()
-            self._key = self._load_key()
-        except (sqlite3.Error, OSError) as error:
-            raise Refused(
-                f"ledger {path}: it can't be {'read' if self._read_only else 'written'} ({error}). Without it nothing is sent, because what was "
-                "created before would be sent again. Put the file right, or name another place with --ledger."
-            ) from error
-        self._writes = GroupCommit(self._connect, self._unwritable)
+        self._file = LedgerFile(path, create=create)
+        self._db = self._file.db
+        self._writes = GroupCommit(self._file.connect, self._file.unwritable)
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._read_only:
-            db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        else:
-            db = durable(self.path)
-        return db
-
-    def _is_empty_file(self) -> bool:
-        return self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
-
-    def _make(self) -> None:
-        """Make the key and the tables, unless another process is quicker. A key that is there already is never replaced."""
-        self._db.execute("BEGIN IMMEDIATE")
-        if not self._is_empty_file():
-            self._db.execute("ROLLBACK")
-            return
-        key = secrets.token_bytes(32)
-        self._write_key(key)
-        try:
-            self._fill(key)
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            self.key_path.unlink()
-            raise
-        with suppress(OSError):  # the names too are to outlast a power cut; some file systems can't promise that
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    def _fill(self, key: bytes) -> None:
-        for statement in _statements(_SCHEMA):
-            self._db.execute(statement)
-        self._db.executemany(
-            "INSERT INTO transitions VALUES (?, ?)", [(old, new) for old, after in TRANSITIONS.items() for new in after]
-        )
-        check = Hashes(key, "").payload(b"check")
-        self._db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", _SCHEMA_VERSION), ("key_check", check)])
+    @property
+    def path(self) -> Path:
+        """Where the ledger lies."""
+        return self._file.path
 
     @property
     def key_path(self) -> Path:
-        """Where the key of the hashes lies: beside the ledger."""
-        return self.path.with_name(self.path.name + ".key")
-
-    def _write_key(self, key: bytes) -> None:
-        try:
-            descriptor = os.open(self.key_path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-        except FileExistsError as error:
-            raise Refused(
-                f"ledger {self.path}: it is empty, or not there, and its key {self.key_path} is. A new ledger would forget every "
-                "lead and send them all again. Put the ledger back from your backup; or, if nothing was sent with it, "
-                "remove the key."
-            ) from error
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _load_key(self) -> bytes:
-        try:
-            meta = dict(self._db.execute("SELECT name, value FROM meta"))
-        except sqlite3.DatabaseError as error:
-            raise Refused(
-                f"ledger {self.path}: this is no ledger of lead-importer ({error}). Name another place with --ledger."
-            ) from error
-        if meta.get("schema") != _SCHEMA_VERSION:
-            raise Refused(
-                f"ledger {self.path}: it was written by another version (layout {meta.get('schema')!r}; this one reads {_SCHEMA_VERSION}). Use that version."
-            )
-        advice = "A new key would forget every lead and send them all again. Put the file back from your backup, beside the ledger."
-        try:
-            key = bytes.fromhex(self.key_path.read_text().strip())
-        except (OSError, ValueError) as error:
-            raise Refused(f"ledger {self.path}: its key {self.key_path} can't be read ({error}). {advice}") from error
-        if not hmac.compare_digest(Hashes(key, "").payload(b"check"), meta["key_check"]):
-            raise Refused(f"ledger {self.path}: {self.key_path} is the key of another ledger. {advice}")
-        return key
+        """Where the key of its hashes lies."""
+        return self._file.key_path
 
     def __enter__(self) -> Self:
         return self
@@ -292,12 +137,11 @@ class Ledger:
     def close(self) -> None:
         """Write what waits and close; safe to repeat."""
         self._writes.close()
-        with suppress(sqlite3.Error):
-            self._db.close()
+        self._file.close()
 
     def hashes(self, service: str) -> Hashes:
         """Return the hashes for a service address."""
-        return Hashes(self._key, service)
+        return Hashes(self._file.key, service)
 
     # What is known of leads.
 
@@ -438,7 +282,7 @@ class Ledger:
         """Put the intents that these runs left without an outcome in doubt; return how many. They must have ended."""
         marks = ",".join("?" * len(run_ids))
         cut = f"service = ? AND state = 'sending' AND run_id IN ({marks})"
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO outcomes (lead, run_id, status, finished_at, attempts, code, message)"  # noqa: S608 - a constant
                 " SELECT lead, run_id, 'unknown', ?, attempts, 'interrupted',"
@@ -465,7 +309,7 @@ class Ledger:
 
     def begin_run(self, run: Run) -> None:
         """Note that a run begins."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute(
                 "INSERT INTO runs (run_id, command, service, started_at, tool_version, config_hash, request, who)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -485,7 +329,7 @@ class Ledger:
         self, run_id: str, *, exit_status: int, counts: dict[str, int], guarantee: str | None, cause: str | None
     ) -> None:
         """Note how a run ended."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute(
                 "UPDATE runs SET finished_at = ?, exit_status = ?, counts = ?, guarantee = ?, cause = ? WHERE run_id = ?",
                 (_stamp(), exit_status, json.dumps(counts), guarantee, cause, run_id),
@@ -505,7 +349,7 @@ class Ledger:
 
     def note_input(self, run_id: str, position: int, path: Path, sha256: str) -> None:
         """Note an input of a run."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute(
                 "INSERT INTO inputs (run_id, position, path, sha256) VALUES (?, ?, ?, ?)",
                 (run_id, position, str(path.resolve()), sha256),
@@ -513,7 +357,7 @@ class Ledger:
 
     def note_result(self, run_id: str, position: int, path: Path, sha256: str) -> None:
         """Note where the result of an input was written, and its hash."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute(
                 "UPDATE inputs SET result_path = ?, result_sha256 = ? WHERE run_id = ? AND position = ?",
                 (str(path.resolve()), sha256, run_id, position),
@@ -522,7 +366,7 @@ class Ledger:
     def note_moved(self, old: Path, new: Path) -> None:
         """Note that an older result was given another name: as a result, and as an input of `retry`."""
         names = (str(new.resolve()), str(old.resolve()))
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute("UPDATE inputs SET result_path = ? WHERE result_path = ?", names)
             db.execute("UPDATE inputs SET path = ? WHERE path = ?", names)
 
@@ -542,7 +386,7 @@ class Ledger:
 
     def note_occurrences(self, run_id: str, found: Iterable[tuple[bytes, str, int, int]]) -> None:
         """Note (content, sheet, row, occurrence) of leads that stand more than once, for `retry`."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO occurrences VALUES (?, ?, ?, ?, ?)", ((run_id, *line) for line in found)
             )
@@ -559,7 +403,7 @@ class Ledger:
 
     def note_canaries(self, batch: str, shapes: Iterable[str]) -> None:
         """Note that leads of these shapes were read back and found right."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.executemany("INSERT OR IGNORE INTO canaries VALUES (?, ?)", ((batch, shape) for shape in shapes))
 
     def facts(self, address: str) -> dict[str, Any]:
@@ -569,23 +413,11 @@ class Ledger:
 
     def remember(self, address: str, **facts: object) -> None:
         """Keep what was learnt of an address beside what is known already."""
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute(
                 "INSERT INTO services VALUES (?, ?) ON CONFLICT DO UPDATE SET facts = excluded.facts",
                 (address, json.dumps(self.facts(address) | facts)),
             )
-
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Give a transaction that is durable at the end of the block; raise `Stopped` where it can't be."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise self._unwritable(error) from error
 
     # What happens for every lead: many in one commit.
 
@@ -609,7 +441,7 @@ class Ledger:
         it is refused.
         """
         if self._writes.failure is not None:
-            raise self._unwritable(self._writes.failure)
+            raise self._file.unwritable(self._writes.failure)
         told = of_intent(identity, lead, payload, hashes=hashes, run_id=run_id, at=at, is_new=is_new, is_first=is_first)
         await self._writes.wait(told)
 
@@ -647,28 +479,8 @@ class Ledger:
         self._step(identity, "created")
 
     def _step(self, identity: bytes, state: str) -> None:
-        with self._changing() as db:
+        with self._file.changing() as db:
             db.execute("UPDATE leads SET state = ? WHERE identity = ?", (state, identity))
-
-    def _unwritable(self, error: sqlite3.Error) -> LeadImporterError:
-        if _NO_STEP in str(error):
-            return Stopped(
-                f"ledger {self.path}: another run, with another key, is sending the same leads at this moment. Nothing more "
-                "is sent. Run the same command again when that run has ended."
-            )
-        return Stopped(
-            f"ledger {self.path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
-            "Free some space or put the file right, then run the same command again: it goes on from here."
-        )
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _run(*row: Any) -> Run:

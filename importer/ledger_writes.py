@@ -1,6 +1,6 @@
 """The statements that write what happens to every lead: its intent, its outcome, and an intent taken back.
 
-They go to disk many in one commit (`group_commit`); what they write to is laid out in `ledger`.
+They go to disk many in one commit (`group_commit`); what they write to is laid out in `ledger_file`.
 """
 
 from datetime import UTC, datetime

@@ -1,9 +1,11 @@
 """The options that commands share, and how a command ends. Nothing heavy is imported here."""
 
+import re
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -37,6 +39,29 @@ class Includable(StrEnum):
     FILTERED = "filtered"
 
 
+class WrongOption(typer.BadParameter):
+    """A value that an option can't take, told as everything else is: without the library's words around it."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Tell it on stderr."""
+        (file or sys.stderr).write(f"{self.message}\n")
+
+
+def whole(option: str, what: str, *, low: int, high: int | None = None, advice: str = "") -> Callable[[object], int]:
+    """Return what reads a whole number; `what` it should be, such as "number of leads", and `advice` are for people."""
+
+    def read(value: object) -> int:
+        text = str(value).strip()
+        if re.fullmatch(r"[0-9]{1,18}", text) and low <= int(text) <= (int(text) if high is None else high):
+            return int(text)
+        right = f"from {low}" if high is None else f"from {low} to {high}"
+        raise WrongOption(
+            f"{option}: {text!r} is no {what}. Right is a whole number {right}. {advice or 'Write it so, or leave it out.'}"
+        )
+
+    return read
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(metavar="INPUT", help="CSV or Excel files, or patterns such as 'lists/*.csv'.", show_default=False),
@@ -62,7 +87,18 @@ Out = Annotated[
     ),
 ]
 Campaign = Annotated[
-    int | None, typer.Option("--campaign", metavar="ID", min=1, help="Campaign number, in place of the config's.")
+    int | None,
+    typer.Option(
+        "--campaign",
+        metavar="ID",
+        parser=whole(
+            "--campaign",
+            "campaign's number",
+            low=1,
+            advice="For several campaigns name a column that says which (campaign_id in the config), or run once for each.",
+        ),
+        help="Campaign number, in place of the config's.",
+    ),
 ]
 Region = Annotated[
     str | None, typer.Option("--region", metavar="CC", help="Country of numbers written without +, such as US or DE.")
@@ -70,8 +106,22 @@ Region = Annotated[
 BaseUrl = Annotated[
     str | None, typer.Option("--base-url", metavar="URL", help="Address of the service, in place of the config's.")
 ]
+RunUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="Address that the run sent to; a run of another address is refused. Default: the run's own.",
+    ),
+]
 Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=0, help="Send the first N leads only; the next run goes on.")
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        parser=whole("--limit", "number of leads", low=0),
+        help="Send the first N leads only; the next run goes on.",
+    ),
 ]
 Rate = Annotated[
     str | None,
@@ -86,15 +136,16 @@ Concurrency = Annotated[
     typer.Option(
         "--concurrency",
         metavar="N",
-        min=1,
-        max=256,
-        help="Leads in flight at once. Default: found out, 8 to 64, more only while it helps.",
+        parser=whole("--concurrency", "number of leads in flight", low=1, high=256),
+        help="Leads in flight at once, 256 at most. Default: found out, 8 to 64, more only while it helps.",
     ),
 ]
 Wait = Annotated[
     str,
     typer.Option(
-        "--wait", metavar="DURATION", help="Wait so long for another sender to end, such as 10m. Default: not at all."
+        "--wait",
+        metavar="DURATION",
+        help="Wait so long for another sender to end, such as 30s, 10m or 1h; a number alone is seconds. Default: not at all.",
     ),
 ]
 Deadline = Annotated[
@@ -144,7 +195,7 @@ def duration(option: str, text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(f"right is {error}.", param_hint=option) from None
+        raise WrongOption(f"{option}: {text!r} can't be read. Right is {error}; a number alone is seconds.") from None
 
 
 def end(work: Callable[[], ExitStatus], problem: Callable[[str], None]) -> None:

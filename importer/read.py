@@ -22,7 +22,7 @@ from importer.errors import Refused
 from importer.headers import is_result_header
 from importer.read_markup import read_html, read_xml
 from importer.read_parquet import read_parquet
-from importer.read_text import MAX_CELL, peek_text, read_text
+from importer.read_text import MAX_CELL, peek_text, read_text, top_rows
 from importer.read_workbook import peek_workbook, read_workbook
 from importer.records import Source, Table
 from importer.sheet_records import locked
@@ -93,6 +93,14 @@ def read(path: Path, source: Source) -> Table:
         ) from error
     _refuse_long_cells(table)
     return replace(table, notes=(*([note] if note else []), *table.notes, *_unnamed(table)))
+
+
+def top_of_text(path: Path, count: int) -> dict[str, list[list[str]]]:
+    """Return the first rows of a text file as each delimiter would part them; of what can be read only once, or is no text, none."""
+    if not path.is_file():
+        return {}
+    content, _ = unpack(path, _bytes(path))
+    return top_rows(path, content, count) if _kind(path, content) == "csv" else {}
 
 
 def _unnamed(table: Table) -> list[str]:

@@ -38,6 +38,9 @@ MAX_CELL = 1024 * 1024
 MAX_COLUMNS = 16_384
 
 
+#: A first line that tells Excel the delimiter.
+_DECLARED = re.compile(rb'"?sep=([^\r\n"\'])"?[,;\t|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+
 _FOUND = Source()
 
 
@@ -109,6 +112,12 @@ def peek_text(start: bytes) -> Sequence[str]:
     return next((record for record in _Records(Path(), utf8, delimiter) if _is_filled(record)), [])
 
 
+def top_rows(path: Path, content: bytes, count: int) -> dict[str, list[list[str]]]:
+    """Return the first `count` rows, blank ones too, as each delimiter would part them; raises as `read_text` does."""
+    sample = _DECLARED.sub(b"", to_utf8(path, content, None).utf8[:_SAMPLE_BYTES], count=1)
+    return {delimiter: list(islice(_Records(path, sample, delimiter), count)) for delimiter in DELIMITERS}
+
+
 # Delimiter.
 
 
@@ -118,7 +127,7 @@ def _delimiter(utf8: bytes, source: Source) -> tuple[bytes, str]:
     It is the one that parts the header and gives the most of the first rows the header's number of cells; at a draw,
     the one that makes more columns. Where none parts the header there is one column.
     """
-    declared = re.match(rb'"?sep=([^\r\n"\'])"?[,;\t|]*(?:\r\n|\r|\n|$)', utf8, re.IGNORECASE)
+    declared = _DECLARED.match(utf8)
     if declared:
         return utf8[declared.end() :], source.delimiter or declared[1].decode("latin-1")
     if source.delimiter:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 #: Connections for look-ups, beside those of the creates.
 _BESIDE = 8
+#: Seconds after which it is told why a run that stops has not ended yet.
+_LONG = 1.0
 
 
 def send(request: "Request", config: Config, works: list[Work], run_id: str, screen: "Screen") -> Sent:
@@ -281,6 +283,7 @@ class _Session:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_signals, stop)
             tasks.start_soon(self._watch_clock, stop)
+            tasks.start_soon(self._tell_of_stop, stop)
             if self._wants_canary(made):
                 await self._send_canary(delivery, ledger, hashes, stop, made)
             gc.collect()
@@ -404,6 +407,13 @@ class _Session:
                 self.screen.say(
                     "Stopping: leads in flight are finished, no new one is taken. Press again to leave at once."
                 )
+
+    async def _tell_of_stop(self, stop: Stop) -> None:
+        """Say why no new lead is taken, where finishing those in flight takes long; of a signal that is said already."""
+        await stop.event.wait()
+        await anyio.sleep(_LONG)
+        if stop.cause is not None and stop.signal is None:
+            self.screen.say(f"Stopping: {stop.cause.rstrip('.')}. Leads in flight are finished or looked up.")
 
     def _sent(self, made: Plan, ledger: Ledger, stop: Stop) -> Sent:
         statuses: set[ExitStatus] = set()

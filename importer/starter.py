@@ -8,7 +8,8 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,24 +23,29 @@ from importer.errors import Refused
 from importer.guess import (
     Column,
     Contact,
+    Group,
     Guess,
     Region,
     Sure,
     Variable,
     guess,
+    header_below,
     looks_like_data,
     means_new,
     variable_name,
 )
 from importer.mapping import map_rows
-from importer.read import read
+from importer.read import read, top_of_text
 from importer.records import Source, Table
+from importer.sheets import HEADER_SEARCH
 from importer.wording import count_of
 
 #: Campaign number of commands to change.
 _SOME_CAMPAIGN = 7
 #: What stands where a campaign's number belongs: a config that still has it is refused.
 _TO_FILL_IN = "NUMBER"
+#: What stands where a column belongs that was not found.
+_NO_COLUMN = "COLUMN"
 #: Where comments begin that stand behind a setting.
 _COMMENT_AT = 38
 _MOST_VALUES = 10
@@ -74,7 +80,8 @@ def start(asked: Asked) -> Starter:
     Raises `Refused` where the input can't be read, has no header or no phone column, or the file can't be written.
     """
     target = _target(asked)
-    table, sheets = _table(asked)
+    listed = _below_titles(asked) or _listed_in(asked)
+    table = listed.table
     _refuse_odd(table)
     found = guess(table)
     if found is None:
@@ -86,7 +93,7 @@ def start(asked: Asked) -> Starter:
     if asked.region is not None:
         found = replace(found, region=_given(asked.region))
     layout = _layout(table)
-    page = _Page(asked, target, found, table, sheets, layout)
+    page = _Page(asked, target, found, listed, layout)
     text = page.text()
     trial = _trial(text, table)
     _write(target, text)
@@ -94,6 +101,17 @@ def start(asked: Asked) -> Starter:
 
 
 # The input.
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """The rows of an input, and where they stand: the sheets that hold data, the best first, and the header's row."""
+
+    table: Table
+    sheets: tuple[str, ...] = ()
+    """None for a text file, nor where there is only one to choose."""
+    header_row: int | None = None
+    """From 1; None where it is found without being set."""
 
 
 def _target(asked: Asked) -> Path:
@@ -113,13 +131,29 @@ def _target(asked: Asked) -> Path:
     return target
 
 
-def _table(asked: Asked) -> tuple[Table, list[str]]:
-    """Read the input; of several sheets the one with the most phone numbers. Returns the sheets that hold data too."""
+def _below_titles(asked: Asked) -> _List | None:
+    """Read a text file whose header stands below a title; None where that is not sure.
+
+    Sure is a row that speaks of a phone, below which most cells of that column are such. In workbooks `run` finds it itself.
+    """
+    places = {delimiter: header_below(rows) for delimiter, rows in top_of_text(asked.input, HEADER_SEARCH).items()}
+    for place in sorted({place for place in places.values() if place is not None}):
+        with suppress(Refused):
+            table = read(asked.input, Source(header_row=place + 1))
+            parted_alike = table.delimiter is not None and places[table.delimiter] == place
+            found = guess(table) if parted_alike and not looks_like_data(table) else None
+            if found is not None and found.phones_named:
+                return _List(table, header_row=place + 1)
+    return None
+
+
+def _listed_in(asked: Asked) -> _List:
+    """Read the input; of several sheets the one with the most phone numbers."""
     source = Source(sheet=asked.sheet)
     if asked.sheet is not None:
-        return read(asked.input, source), [str(asked.sheet)]
+        return _List(read(asked.input, source), (str(asked.sheet),))
     try:
-        return read(asked.input, source), []
+        return _List(read(asked.input, source))
     except Refused as refusal:
         try:
             together = read(asked.input, Source(sheet="*"))
@@ -132,7 +166,7 @@ def _table(asked: Asked) -> tuple[Table, list[str]]:
             f"{asked.input}: several sheets hold text, but none has rows below a header. Name one with --sheet."
         )
     best = max(tables, key=lambda sheet: found.numbers[1] if (found := guess(tables[sheet])) else -1)
-    return tables[best], [best, *(sheet for sheet in sheets if sheet != best)]
+    return _List(tables[best], (best, *(sheet for sheet in sheets if sheet != best)))
 
 
 def _refuse_odd(table: Table) -> None:
@@ -223,11 +257,9 @@ def _write(target: Path, text: str) -> None:
 class _Page:
     """One config being written: blocks of lines in the order of the contract."""
 
-    def __init__(
-        self, asked: Asked, target: Path, found: Guess, table: Table, sheets: Sequence[str], layout: Config | None
-    ) -> None:
-        self.asked, self.target, self.found = asked, target, found
-        self.table, self.sheets, self.layout = table, sheets, layout
+    def __init__(self, asked: Asked, target: Path, found: Guess, listed: _List, layout: Config | None) -> None:
+        self.asked, self.target, self.found, self.layout = asked, target, found, layout
+        self.table, self.sheets, self.header_row = listed.table, listed.sheets, listed.header_row
         self.needs_no_config = layout is not None and found.region.code is None and found.region.column is None
 
     def text(self) -> str:
@@ -253,6 +285,8 @@ class _Page:
         for note in self.table.notes:
             yield f"{self.table.path.name}: {note}"
         yield f"{self.target}: guessed from {count_of(self.table.cells.height, 'row')} of {self.table.path.name}"
+        if self.header_row is not None:
+            yield _line("header", f"row {self.header_row}", Sure.LIKELY, "below other text")
         if len(self.sheets) > 1:
             yield _line("sheet", _quoted(self.sheets[0]), Sure.LIKELY, "the one with the most phone numbers")
         yield _line("phone", _listed(found.phones), found.phones_sure, self._usable())
@@ -272,21 +306,13 @@ class _Page:
         group = self.found.group
         for number, contact in enumerate(self.found.contacts, start=1):
             yield _line(f"contact {number}", _listed([contact.phone]), Sure.LIKELY, "a second person on the row")
-        if group is not None and group.role is not None:
-            words = _listed(group.primary)
-            yield _line(
-                "group",
-                _quoted(group.key),
-                Sure.LIKELY,
-                f"{group.rows:,} rows share theirs; {_quoted(group.role)} is {words} for the lead",
-            )
-        elif group is not None:
-            yield _line(
-                "group",
-                _quoted(group.key),
-                Sure.UNSURE,
-                f"{group.rows:,} rows share theirs; switched off: each row is a lead of its own",
-            )
+        if group is None:
+            return
+        key = _quoted(group.key) if group.key is not None else "none"
+        why = [f"{group.rows:,} rows share theirs"] if group.key is not None else []
+        why += [f"{_quoted(group.role)} is {_listed(group.primary)} for the lead"] if group.role is not None else []
+        why += ["switched off: each row is a lead of its own"] if group.sure is Sure.UNSURE else []
+        yield _line("group", key, group.sure, "; ".join(why))
 
     def _told_of_choices(self) -> Iterator[str]:
         found = self.found
@@ -332,9 +358,16 @@ class _Page:
         yield f"#   {self._command('check')} -c {shlex.quote(_printable(str(self.target)))}{self._campaign_option()}"
 
     def _source(self) -> Iterator[str]:
-        if self.table.problems.filter(pl.col("code") == "row_too_short")["index"].n_unique() > 1:
-            yield "# Rows with fewer cells than the header are not trusted. If only empty cells are left out at their ends:"
-            yield "# source: {short_rows: fill}"
+        short = self.table.problems.filter(pl.col("code") == "row_too_short")["index"].n_unique() > 1
+        fill = (
+            "# Rows with fewer cells than the header are not trusted. If only empty cells are left out at their ends:"
+        )
+        if self.header_row is not None:
+            yield "source:"
+            yield _with_comment(f"  header_row: {self.header_row}", "the rows above it are no leads")
+            yield from (f"  {fill}", "  # short_rows: fill") if short else ()
+        elif short:
+            yield from (fill, "# source: {short_rows: fill}")
         if not self.sheets:
             return
         others = f'others with data: {_listed(self.sheets[1:])}; "*" reads all' if len(self.sheets) > 1 else ""
@@ -421,17 +454,7 @@ class _Page:
                 yield from _contact_lines(contact)
             yield from _ON_INVALID
         elif group is not None:
-            off = "" if group.role is not None else "# "
-            if off:
-                yield f"# {group.rows:,} rows share their {_quoted(group.key)} with others. If they are one household or company each that"
-                yield "# should be one lead, take the # away; the first row of each is then the lead, the others its contacts."
-            else:
-                yield f"# Rows with the same {_quoted(group.key)} are one lead, in any order: the other people are its secondary contacts."
-            yield f"{off}secondary_contacts:"
-            yield f"{off}  group_by: {_scalar(group.key)}"
-            if group.role is not None:
-                yield f"  primary_when: {{column: {_scalar(group.role)}, in: [{', '.join(map(_scalar, group.primary))}]}}"
-                yield from _ON_INVALID
+            yield from _group_lines(group)
 
     def _where(self) -> Iterator[str]:
         status = self.found.status
@@ -501,6 +524,23 @@ def _variable_lines(variable: Variable, indent: str) -> Iterator[str]:
         block = f"{{column: {_scalar(column)}, type: date, format: {_quoted(variable.formats[0])}}}"
         why = "" if is_open else f"{variable.sure}; goes out as 2026-12-31"
         yield _with_comment(f"{indent}{'# ' if is_open else ''}{name}: {block}", why)
+
+
+def _group_lines(group: Group) -> Iterator[str]:
+    key, role = _quoted(group.key or ""), _quoted(group.role or "")
+    first = f"the row whose {role} is {_listed(group.primary)}" if group.role is not None else "the first row of each"
+    off = "# " if group.sure is Sure.UNSURE else ""
+    if not off:
+        yield f"# Rows with the same {key} are one lead, in any order: the other people are its secondary contacts."
+    elif group.key is None:
+        yield f"# Take the # away if a column says which rows are one household or company, named for {_NO_COLUMN}: {first} is called for it."
+    else:
+        yield f"# Take the # away if rows with the same {key} ({group.rows:,} share theirs) are one household or company: {first} is called for it."
+    yield f"{off}secondary_contacts:"
+    yield f"{off}  group_by: {_scalar(group.key or _NO_COLUMN)}"
+    if group.role is not None:
+        yield f"{off}  primary_when: {{column: {_scalar(group.role)}, in: [{', '.join(map(_scalar, group.primary))}]}}"
+        yield from (f"{off}{line}" for line in _ON_INVALID)
 
 
 def _contact_lines(contact: Contact) -> Iterator[str]:

@@ -102,6 +102,22 @@ def test_a_server_that_only_asks_to_wait_is_told_of_ever_more_seldom(monkeypatch
     assert "answers 429, to wait" in said[0]
 
 
+def test_a_server_that_can_not_be_reached_is_told_of_at_once_and_then_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[tuple[float, str]] = []
+    now = 1000.0
+    monkeypatch.setattr("importer.gate.time.monotonic", lambda: now)
+    shared = Gate(Pacer((Limit(1000, 1.0),), now=now), Stop(), lambda text: said.append((now, text)))
+    for after in (*[0.0] * 8, *[1.0] * 100, 59.0, 60.0, 0.0):  # many find it out at once; then it is well for a minute
+        now += after
+        shared.tell_unreached("no connection could be made (connection refused)", 0.4)
+    assert [at - 1000 for at, _ in said] == [0, 10, 30, 70, 159, 219]
+    assert said[0][1] == (
+        "The server can't be reached: no connection could be made (connection refused). Trying again in 1 s."
+    )
+
+
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_a_pause_until_a_reset_is_by_the_servers_clock(ahead: float) -> None:
     clock = ServerClock()

@@ -1,9 +1,11 @@
 """What `init` promises: a config that loads, guesses that the cells bear out, and no file or person given away."""
 
 import csv
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from spreadsheets import make_openpyxl
 from importer.cli import app
 from importer.config import Config, load, platform_layout, resolve
 from importer.errors import Refused
-from importer.guess import guess
+from importer.guess import guess, header_below
 from importer.header_words import language, meaning
 from importer.read import read
 from importer.records import Source, Table, no_formats
@@ -386,6 +388,127 @@ def test_rows_are_grouped_only_where_a_column_says_who_is_the_lead(begin: Callab
     assert "each row is a lead of its own" in told
 
 
+def people(key: Callable[[int], str], role: Callable[[int], str], phones: Sequence[str]) -> list[list[str]]:
+    return [[key(place), role(place), "Ada Marsh", phone] for place, phone in enumerate(phones)]
+
+
+def in_pairs(place: int) -> str:
+    return f"L{place // 2}"
+
+
+def turns(*words: str) -> Callable[[int], str]:
+    return lambda place: words[place % len(words)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        (("lead_id", "contact_type"), ("primary", "secondary")),
+        (("Household ID", "Relationship"), ("Self", "Spouse")),
+        (("Haushalt", "Kontaktart"), ("Hauptkontakt", "Nebenkontakt")),
+        (("Account", "Is Primary"), ("Yes", "No")),
+        (("Account", "Primary"), ("x", "")),
+    ],
+)
+def test_groups_are_switched_on_where_key_and_role_bear_each_other_out(
+    headers: tuple[str, str], words: tuple[str, str], begin: Callable[..., Any]
+) -> None:
+    config, _, _ = begin([[*headers, "Name", "Phone"], *people(in_pairs, turns(*words), us(12))])
+    contacts = config.secondary_contacts
+    assert (contacts.group_by, contacts.primary_when.column, contacts.primary_when.in_) == (*headers, (words[0],))
+
+
+@pytest.mark.parametrize(
+    ("rows", "proposed"),
+    [
+        # The primary key of a list, several times with other numbers, and nothing that says who is the lead.
+        ([["ID", "Note", "Name", "Phone"], *people(in_pairs, turns("a", "b"), us(12))], {"group_by": "ID"}),
+        # A company may have several people who are leads each.
+        (
+            [
+                ["Company", "Contact Type", "Name", "Phone"],
+                *people(lambda n: f"Firm {in_pairs(n)}", turns("Main", "Other"), us(12)),
+            ],
+            {"group_by": "Company", "primary_when": {"column": "Contact Type", "in_": ["Main"]}},
+        ),
+        # Households without a primary, or with two: their rows would be invalid.
+        (
+            [
+                ["Account", "Role", "Name", "Phone"],
+                *people(in_pairs, lambda n: "Primary" if n < 6 or n % 2 else "Spouse", us(12)),
+            ],
+            {"group_by": "Account", "primary_when": {"column": "Role", "in_": ["Primary"]}},
+        ),
+        # One pair by a slip of the keyboard.
+        (
+            [
+                ["Account", "Role", "Name", "Phone"],
+                *people(str, turns("Primary", "Spouse"), us(20)),
+                ["2", "Spouse", "Ben", us(1, 140)[0]],
+            ],
+            {"group_by": "Account", "primary_when": {"column": "Role", "in_": ["Primary"]}},
+        ),
+        # Who is the lead is said, and not of whom.
+        (
+            [
+                ["Nothing", "contact_type", "Name", "Phone"],
+                *people(lambda _: "", turns("primary", "secondary"), us(12)),
+            ],
+            {"group_by": "COLUMN", "primary_when": {"column": "contact_type", "in_": ["primary"]}},
+        ),
+    ],
+)
+def test_groups_that_are_not_sure_are_written_and_switched_off(
+    rows: list[list[str]], proposed: dict[str, Any], begin: Callable[..., Any], tmp_path: Path
+) -> None:
+    config, text, told = begin(rows)
+    assert config.secondary_contacts is None
+    assert "each row is a lead of its own" in told
+    lines = text.splitlines()
+    first = lines.index("# secondary_contacts:")
+    assert "Take the # away if" in lines[first - 1]
+    last = lines.index("", first)
+    (tmp_path / "on.yaml").write_text(
+        "\n".join([*lines[:first], *(line.removeprefix("# ") for line in lines[first:last]), *lines[last:]])
+    )
+    contacts = load(tmp_path / "on.yaml").secondary_contacts
+    assert contacts is not None
+    assert contacts.model_dump(exclude_unset=True, mode="json", exclude={"on_invalid"}) == proposed
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # The orders of one customer; each with the same number.
+        [
+            ["Customer ID", "Order", "Name", "Phone"],
+            *people(in_pairs, str, [p for phone in us(6) for p in (phone, phone)]),
+        ],
+        [
+            ["Customer ID", "Order", "Name", "Phone"],
+            *people(in_pairs, str, [p for phone in us(6) for p in (phone, "")]),
+        ],
+        [["Company", "Role", "Name", "Phone"], *people(in_pairs, turns("CEO", "Clerk"), us(12))],
+        [["City", "Seats", "Name", "Phone"], *people(in_pairs, turns("1", "2"), us(12))],
+        [["Account", "Note", "Name", "Phone"], *people(lambda n: str(n // 20), turns("a", "b"), us(60))],
+    ],
+)
+def test_rows_that_share_no_household_are_left_alone(rows: list[list[str]], begin: Callable[..., Any]) -> None:
+    config, text, told = begin(rows)
+    assert config.secondary_contacts is None
+    assert "secondary_contacts" not in text
+    assert "\n  group  " not in told
+
+
+def test_nobodys_emergency_contact_is_a_number_of_the_lead_or_a_contact(begin: Callable[..., Any]) -> None:
+    head = ["Name", "Phone", "Emergency Contact", "Emergency Phone", "Notfallnummer"]
+    config, _, _ = begin(
+        [head, *(["Ada", a, "Ben", b, c] for a, b, c in zip(us(6), us(6, 120), us(6, 130), strict=True))]
+    )
+    assert (config.phone.columns, config.secondary_contacts) == (("Phone",), None)
+    assert config.variables["customer_name"].columns == ("Name",)
+
+
 def test_who_must_not_be_called_is_told_loudly(begin: Callable[..., Any]) -> None:
     _, text, told = begin([["Phone", "Do Not Call"], *zip(us(4), ["", "", "Yes", ""], strict=True)])
     assert '# where: {column: Do Not Call, not_in: ["Yes"]}' in text
@@ -459,6 +582,72 @@ def test_rows_without_their_last_cells_are_told_with_the_setting_that_takes_them
     assert config.source.short_rows == "invalid"
 
 
+TITLED = [["Name", "Phone", "City"], *(["Ada", phone, "New York"] for phone in us(6))]
+
+
+@pytest.mark.parametrize(
+    ("above", "row"),
+    [
+        ([["Lead list, spring 2026"]], 2),
+        ([["Lead list"], [], ["Exported on 26.11.2026 08:00"], []], 5),
+        ([["Phone list", "", ""]], 2),
+        ([["Rows", "6"], ["Date", "2026-11-26"]], 3),
+        ([[], ["Phones to call"], []], 4),
+    ],
+)
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_a_header_below_a_title_is_found_and_written_down(
+    above: list[list[str]], row: int, delimiter: str, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([*above, *TITLED])
+    made = command("init", "a.csv", "--region", "US", "--campaign", "7")
+    assert (made.status, f"row {row}  (likely" in made.err) == (0, True), made.err
+    config = load(tmp_path / "a.yaml")
+    assert (config.source.header_row, config.phone.columns, config.secondary_contacts) == (row, ("Phone",), None)
+    assert "6 of 6 rows pass" in made.err
+    assert command("check", "a.csv", "-c", "a.yaml").status == 0
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TITLED,
+        [["Reach at", "Name", "By"], *([phone, "Ada", "Phone"] for phone in us(6))],
+        [
+            ["Reach at", "Name"],
+            *([phone, "Ada"] for phone in us(12)),
+            ["Phone", "Name"],
+            *([p, "Ben"] for p in us(12, 120)),
+        ],
+        [["Reach at", "Name", "By"], ["", "Ada", "Phone"], *([phone, "Ada", "Phone"] for phone in us(6))],
+    ],
+)
+def test_no_row_of_people_is_taken_for_a_title_nor_one_for_the_header(
+    rows: list[list[str]], begin: Callable[..., Any]
+) -> None:
+    config, text, _ = begin(rows, region="US")
+    assert config.source.header_row is None
+    assert "header_row" not in text
+    assert config.phone.columns == (rows[0][1 if rows is TITLED else 0],)
+
+
+def test_rows_without_their_last_cells_below_a_title_are_told_in_the_one_block(begin: Callable[..., Any]) -> None:
+    config, text, _ = begin([["Leads"], *TITLED, *([["Ben", phone] for phone in us(2, 120)])])
+    assert (config.source.header_row, config.source.short_rows) == (2, "invalid")
+    assert re.search(r"(?m)^source:\n  header_row: 2 .*\n  # Rows .*\n  # short_rows: fill$", text)
+
+
+def test_a_list_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "leads"
+    os.mkfifo(pipe)
+    text = "Name,Phone\nAda,+12125550100\n"
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_text, text, encoding="utf-8")
+        assert load(start(Asked(pipe, tmp_path / "a.yaml")).path).phone.columns == ("Phone",)
+        writing.result(timeout=10)
+
+
 def test_one_column_is_enough(begin: Callable[..., Any]) -> None:
     assert begin([["Phone"], *([phone] for phone in us(3))])[0].phone.columns == ("Phone",)
 
@@ -520,8 +709,21 @@ def test_for_any_table_the_config_loads_or_the_command_refuses(
         return
     config = load(folder / "a.yaml")
     assert config.campaign_id is None or config.campaign_id.column == "campaign_id"  # type: ignore[union-attr]
-    columns = read(path, Source()).columns
+    columns = read(path, Source(header_row=config.source.header_row)).columns
     assert all(resolve(columns, name) for name in config.phone.columns)
+
+
+@given(
+    st.lists(st.lists(st.text("abc 0-:", max_size=6), max_size=2), max_size=4),
+    st.sampled_from(["", "+1 212 555 0100", '="2125550100"', "ada@example.com"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_above_a_header_it_is_found_unless_that_may_be_somebody(
+    titles: list[list[str]], person: str
+) -> None:
+    rows = [*titles, [person], ["Name", "Phone", "City"], ["Ada", "+12125550101", "New York"]]
+    is_below = any(cell.strip() for row in titles for cell in row)
+    assert header_below(rows) == (len(titles) + 1 if is_below and not person else None)
 
 
 @given(st.text(max_size=40))

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from importer.errors import ExitStatus, Refused, Stopped
 from importer.group_commit import GroupCommit, Write
 from importer.hashes import Hashes
-from importer.ledger import TRANSITIONS, Ledger, new_run_id
+from importer.ledger import Ledger, new_run_id
+from importer.ledger_file import TRANSITIONS
 from importer.options import end
 from importer.records import Lead, Outcome, Person, Status
 

@@ -201,6 +201,29 @@ def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
     assert len(memory(sandbox)["leads"]) == 6
 
 
+@pytest.mark.parametrize("command", ["undo", "settle"])
+def test_a_run_is_taken_up_at_its_own_address_alone(
+    command: str, tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box, other = serve(), serve()
+    desk = desk_with(tmp_path, box)
+    run_id = run(desk)
+    words = {"undo": ("undo", run_id, "--yes"), "settle": ("settle", run_id)}[command]
+    for url, said in (
+        (other.url, f"--base-url {other.url}: run {run_id} sent to {box.url},"),
+        ("https://call.otonistark.com.br/api", "its leads are there alone"),
+        ("http://calls.example.com", "unencrypted"),
+        ("", "is none"),
+    ):
+        ended = desk.run(*words, "--base-url", url)
+        assert (ended.status, said in ended.err) == (2, True), ended.err
+    assert len(memory(box)["leads"]) == 6
+    # However it is written: by host, with a slash, or the whole endpoint.
+    ended = desk.run(*words, "--base-url", f"{box.url.replace('http://', 'HTTP://')}/user/lead/")
+    assert ended.status == 0, ended.err
+    assert len(memory(box)["leads"]) == (0 if command == "undo" else 6)
+
+
 @pytest.mark.parametrize("options", [{"lookup": False}, {"delete": False}])
 def test_undo_is_refused_where_the_server_can_not(
     tmp_path: Path, serve: Callable[..., Sandbox], options: dict[str, bool]

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openpyxl
@@ -22,7 +23,7 @@ from importer.errors import Refused
 from importer.mapping import map_rows
 from importer.read import read
 from importer.records import Source
-from importer.sandbox import Sandbox
+from importer.sandbox import Options, Sandbox
 
 CONFIG = """\
 campaign_id: 7
@@ -320,6 +321,35 @@ def test_an_unreachable_server_ends_with_status_3_and_sends_nothing(desk: Desk) 
     assert ended.status == 3
     assert "can't be reached" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_server_that_goes_away_in_mid_run_is_told_of_at_once(desk: Desk) -> None:
+    desk.write("a.csv", people(*range(100, 200)))
+    desk.write("c.yaml", CONFIG.replace("1s}", "1s, stop_after: {unreached: 2}}"))
+    with Sandbox(Options()) as box, ThreadPoolExecutor(1) as pool:
+        words = ("run", "a.csv", "-c", "c.yaml", "--rate", "40/s", "--yes", "--no-canary", "--base-url", box.url)
+        running = pool.submit(desk.run, *words)
+        while memory(box)["posts"] < 5:
+            assert not running.done(), running.result().err
+            time.sleep(0.02)
+        box.__exit__(None, None, None)
+        ended = running.result(timeout=60)
+    assert ended.status in (3, 5), ended.err  # a lead that was in flight may be in doubt
+    notice = "The server can't be reached: no connection could be made (connection refused). Trying again in 1 s.\n"
+    assert ended.err.count(notice) == 1, ended.err
+    assert ended.err.index(notice) < ended.err.index("Stopped early")
+    assert "555" not in ended.err
+
+
+def test_why_a_run_that_stops_has_not_ended_yet_is_told(desk: Desk, serve: Callable[..., Sandbox]) -> None:
+    box = serve(faults={"500_before": 1.0})
+    desk.write("a.csv", people(*range(100, 200)))
+    desk.write("c.yaml", CONFIG.replace("1s}", "1500ms, stop_after: {doubtful: 3}}"))
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST, "--no-canary", "--base-url", box.url)
+    assert ended.status == 3, ended.err
+    stopping, stopped = (ended.err.index(text) for text in ("\nStopping: ", "\nStopped early: "))
+    assert stopping < stopped
+    assert "Leads in flight are finished or looked up." in ended.err
 
 
 def test_an_unknown_campaign_ends_with_status_2(desk: Desk, sandbox: Sandbox) -> None:

@@ -60,7 +60,8 @@ MAY_IMPORT = {
     "hashes": set(),
     "group_commit": set(),
     "ledger_writes": {"group_commit", "hashes"},
-    "ledger": {"group_commit", "hashes", "ledger_writes"},
+    "ledger_file": {"group_commit", "hashes"},
+    "ledger": {"group_commit", "hashes", "ledger_file", "ledger_writes"},
     "machine": set(),
     "clock": set(),
     "answers": set(),
@@ -111,7 +112,7 @@ MAY_IMPORT = {
     "write": {"unpack", "write_workbook"},
     "guess": {"cells", "config", "config_values", "emails", "header_words", "mapping", "phones"},
     "header_words": set(),
-    "starter": {"cells", "config", "config_values", "guess", "mapping", "read"},
+    "starter": {"cells", "config", "config_values", "guess", "mapping", "read", "sheets"},
     "screen": {"pipeline"},
     "receipt": {"ledger", "read"},
     "replay": {"hashes", "ledger", "outcomes", "plan"},
@@ -139,8 +140,9 @@ MAY_IMPORT = {
     "undo": {"api", "connect", "hashes", "ledger", "machine", "settle"},
     "verify": {"address", "api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
     "options": {"config", "config_values"},
+    "telling": set(),
     "cli_past": {"connect", "ledger", "options", "past", "pipeline", "screen", "settle_run", "undo", "verify"},
-    "cli": {"cli_past", "config", "config_values", "options", "pipeline", "sandbox", "screen", "starter"},
+    "cli": {"cli_past", "config", "config_values", "options", "pipeline", "sandbox", "screen", "starter", "telling"},
 }
 
 

@@ -1,14 +1,18 @@
-"""A person at a real terminal: what is asked there, and which keys are pressed instead of an answer."""
+"""Where commands talk: a person at a real terminal, with keys for answers; a full disk; a reader that has gone."""
 
 import os
 import pty
 import select
 import signal
 import subprocess
+from pathlib import Path
 
+import pytest
 from conftest import Desk, memory
 from past_runs import desk_with
 
+from importer.cli import app
+from importer.options import duration
 from importer.sandbox import Sandbox
 
 CTRL_C, CTRL_D = "Ctrl-C", "\x04"
@@ -61,3 +65,87 @@ def test_ctrl_c_and_ctrl_d_at_the_question_end_the_command_at_once_and_nothing_i
     history = desk.run("history").out
     assert "a.csv: stopped by Ctrl-C" in history
     assert "cut off" not in history
+
+
+# Where nobody can be told.
+
+FULL = Path("/dev/full")
+on_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+
+
+@on_a_full_disk
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["history", "schema", "--version", "run --help", "init a.csv"])
+def test_what_can_not_be_written_is_told_in_a_line_with_status_3(desk: Desk, words: str, unbuffered: str) -> None:
+    desk.write("a.csv", "Phone,Name\n+12125550100,Ada\n")
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            desk.command(*words.split()),
+            cwd=desk.folder,
+            env=desk.environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("standard output: it can't be written (No space left on device)")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@on_a_full_disk
+def test_a_run_that_can_tell_nobody_does_its_work(desk: Desk, sandbox: Sandbox) -> None:
+    desk = desk_with(desk.folder, sandbox)
+    words = desk.command("run", "a.csv", "-c", "c.yaml", "--rate", "500/s", "--yes")
+    with FULL.open("w") as full:
+        done = subprocess.run(words, cwd=desk.folder, env=desk.environment(), stdout=subprocess.PIPE, stderr=full)
+    assert (done.returncode, done.stdout.split()) == (0, [b"a.results.csv"])
+    assert {row["import_status"] for row in desk.rows("a.results.csv")} == {"created"}
+    with FULL.open("w") as full:
+        done = subprocess.run(words, cwd=desk.folder, env=desk.environment(), stdout=full, stderr=full)
+    assert done.returncode == 3
+    assert {row["import_status"] for row in desk.rows("a.results.csv")} == {"already_imported"}
+
+
+@pytest.mark.parametrize("words", ["history", "schema", "--help"])
+def test_a_reader_that_has_gone_has_had_enough(desk: Desk, words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        desk.command(words), cwd=desk.folder, env=desk.environment(), stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# Values that options can't take.
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run a.csv --campaign 7-9", "--campaign: '7-9' is no campaign's number. Right is a whole number from 1. For several"),
+        ("check a.csv --campaign 0", "--campaign: '0' is no campaign's number."),
+        ("run a.csv --limit -1", "--limit: '-1' is no number of leads. Right is a whole number from 0."),
+        ("run a.csv --concurrency 257", "--concurrency: '257' is no number of leads in flight. Right is a whole number from 1 to 256."),
+        ("history --limit 1e3", "--limit: '1e3' is no number of runs. Right is a whole number from 1."),
+        ("sandbox --port http", "--port: 'http' is no port. Right is a whole number from 0 to 65535."),
+        ("settle last --wait soon", "--wait: 'soon' can't be read. Right is a duration, such as 30s, 2m, 1h or 500ms; a number alone"),
+    ],
+)  # fmt: skip
+def test_a_value_that_an_option_can_not_take_is_told_in_our_words(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(words.split())
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert told.err.startswith(said)
+    assert told.err.count("\n") == 1
+
+
+def test_a_number_alone_is_seconds_and_the_help_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (duration("--wait", "10"), duration("--wait", "10m")) == (10.0, 600.0)
+    with pytest.raises(SystemExit):
+        app(["run", "--help"])
+    assert "a number alone is seconds" in " ".join(capsys.readouterr().out.split())
