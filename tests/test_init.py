@@ -531,8 +531,7 @@ def test_no_number_address_or_name_of_a_person_stands_in_the_config(begin: Calla
         ),
     ]
     _, text, told = begin(rows)
-    for secret in ("555", "@example", "Ada", "Marsh"):
-        assert secret not in text + told
+    assert not re.search(r"555\D?01|@example|\bAda\b|Marsh", text + told)
 
 
 def test_the_platforms_layout_is_spelt_out_as_it_is_read_without_a_config(tmp_path: Path) -> None:
