@@ -79,7 +79,7 @@ _SUPPRESSED_PRIMARIES = [
 
 @given(rows_of_any_kind, st.booleans(), st.booleans(), st.sampled_from(list(Status)))
 @example(_SUPPRESSED_PRIMARIES, True, False, Status.CREATED)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_row_gets_exactly_one_status(
     rows: list[tuple[str, ...]], primary_when: bool, hold: bool, end: Status
 ) -> None:
@@ -98,7 +98,7 @@ def test_every_row_gets_exactly_one_status(
 
 
 @given(st.lists(ROW, max_size=10, unique_by=lambda row: row[:3]), st.randoms(use_true_random=False), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_with_primary_when_groups_do_not_depend_on_the_order_of_rows(
     rows: list[tuple[str, ...]], chance: Any, hold: bool
 ) -> None:

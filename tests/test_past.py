@@ -209,12 +209,13 @@ def test_a_run_is_taken_up_at_its_own_address_alone(
     desk = desk_with(tmp_path, box)
     run_id = run(desk)
     words = {"undo": ("undo", run_id, "--yes"), "settle": ("settle", run_id)}[command]
-    for url, said in (
+    refused = [
         (other.url, f"--base-url {other.url}: run {run_id} sent to {box.url},"),
         ("https://call.otonistark.com.br/api", "its leads are there alone"),
         ("http://calls.example.com", "unencrypted"),
         ("", "is none"),
-    ):
+    ]
+    for url, said in refused if command == "undo" else refused[:1]:
         ended = desk.run(*words, "--base-url", url)
         assert (ended.status, said in ended.err) == (2, True), ended.err
     assert len(memory(box)["leads"]) == 6
