@@ -342,4 +342,4 @@ def _carry_out(command: str, **options: Any) -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_telling(app)
+    run_telling(app, only_tells=sys.argv[1:2] not in (["run"], ["retry"], ["settle"], ["undo"]))

@@ -12,8 +12,11 @@ from typing import Any, NoReturn, TextIO, cast
 from importer.errors import ExitStatus
 
 
-def run_telling(command: Callable[[], object]) -> NoReturn:
-    """Run a command that prints, and leave with its exit status; 3 in place of 0 where its output can't be written."""
+def run_telling(command: Callable[[], object], *, only_tells: bool) -> NoReturn:
+    """Run a command that prints, and leave with its exit status.
+
+    Where its output can't be written and it `only_tells`, that is 3 in place of 0; what it did besides stays as it was.
+    """
     out, err = _Outlet.over(sys.stdout), _Outlet.over(sys.stderr)
     sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
     status: str | int | None = None
@@ -28,7 +31,7 @@ def run_telling(command: Callable[[], object]) -> NoReturn:
                 f"standard output: it can't be written ({failure.strerror or failure}), so what was told is not whole. Free some "
                 "space, or send it elsewhere, and run the same command again: no lead is sent twice.\n"
             )
-        status = status or int(ExitStatus.STOPPED)
+        status = status or (int(ExitStatus.STOPPED) if only_tells else 0)
     raise SystemExit(status)  # the outlets stay: at its own end Python flushes them once more, and would complain
 
 
