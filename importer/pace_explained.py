@@ -100,11 +100,17 @@ class Explanation:
         return now >= self._due
 
     def limit(self, now: float, held: float) -> float | None:
-        """Return the limit to try next; None where nothing explains what was seen. `held` was not refused."""
+        """Return the limit to try next; None where nothing explains what was seen, which is forgotten then.
+
+        `held` was not refused.
+        """
         self._due, self._until = math.inf, now + _TOGETHER
         sure = [one for one in self._countings() if one.most >= self._at_least]
         likely = _likely(sure, held, self._too_much / (1 - self._under) + 1e-6)
-        if not likely:
+        if not likely:  # the limit has changed: only what comes now tells of it
+            too_much = self._too_much
+            self.begin(now, now + _TOGETHER, anew=True)
+            self._too_much = too_much
             return None
         chosen, stays = worth_trying(likely)
         if not (stays and chosen == self._chosen):

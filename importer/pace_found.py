@@ -17,7 +17,7 @@ _UNDER, _UNDER_LONG = 0.01, 0.0125
 #: Between two tries for more than the last 429 allowed, where a 429 asks to wait (for a second at least), and where the
 #: pause is brief: doubled after each failure, and at least so many requests, so that one 429 each is half a percent. A pace
 #: of an earlier run is tried sooner.
-_PROBE_EVERY, _PROBE_EVERY_BRIEF, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 60.0, 30.0, 120.0, 200.0
+_PROBE_EVERY, _PROBE_EVERY_BRIEF, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 60.0, 45.0, 120.0, 200.0
 _PROBE_SOON = 10.0
 #: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98

@@ -152,3 +152,10 @@ def test_a_limit_is_found_in_the_first_ten_seconds(number: int, kind: str, told:
     assert done.of_limit(10, 60) >= 0.97
     assert done.of_limit(0, 60) >= 0.83
     assert done.count_refused(0, 60) <= max(0.005 * 60 * number, 4)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding"])
+def test_a_limit_that_is_halved_soon_after_it_was_found_is_found_again(kind: str) -> None:
+    done = simulate(Case(kind, 40, 1.0, "retry", 0.05, seconds=60.0, changes=((25.0, 20),)))
+    assert done.count_refused(28, 60) == 0
+    assert done.of_limit(32, 60) >= 0.97
