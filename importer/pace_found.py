@@ -111,7 +111,7 @@ class Search:
         self.rate, self._growth, self.found = min(learned.per_second, FASTEST), 1.0, True
         self._settled_at = self.rate
         self._explanation.begin(now, now + _IN_VAIN, anew=True)
-        if is_usable(learned.window):
+        if is_usable(learned.window) and (learned.window or 0.0) <= WINDOWS[-1]:
             self.window, self.limit = learned.window, learned.limit
             if learned.limit is not None and learned.limit > 0:
                 self._headers.window, self._headers.known = learned.window or 1.0, True
