@@ -13,10 +13,14 @@ from itertools import pairwise
 
 #: Refusals are explained together that follow each other in so many seconds; the most answers that are kept for it.
 _TOGETHER, _KEPT = 20.0, 10_000
+#: So many requests were accepted at a pace that was refused by chance, so that the limit may be right.
+_HELD = 10
 #: How much later than others a request may arrive, in seconds: at least, and as a share of the time to an answer; at most.
 _TOLERANCE, _TOLERANCE_SHARE, _MOST_TOLERANCE = 0.004, 0.02, 0.1
-#: The clock's seconds begin anywhere, so many places are tried; where UTC's do is as likely as all of them together.
+#: The clock's seconds begin anywhere, so many places are tried.
 _PLACES = 50
+#: How likely are windows that begin with a request, the last second, UTC's seconds, and those of another clock.
+_BY_REQUEST, _BY_LAST_SECOND, _BY_UTC, _BY_ANY_CLOCK = 2.0, 1.0, 1.0, 1.0
 #: What a bucket holds, in seconds of its refill, and how likely that is beside the windows.
 _HOLDS = {1.0: 1.0, 0.25: 0.1, 0.5: 0.1, 2.0: 0.1, 5.0: 0.1, 10.0: 0.1, 60.0: 0.1}
 #: A bucket's limit is found to this share.
@@ -45,6 +49,12 @@ class Counting:
         step = max((self.most - self.least) / _VALUES, 1.0)
         return [self.most - step * place for place in range(int((self.most - self.least) / step) + 1)]
 
+    @property
+    def mass(self) -> float:
+        """Return how likely a limit is to be in the range, where each order of magnitude is as likely."""
+        wide = 0.0 if self.how == "bucket" else 0.5
+        return math.log((self.most + wide) / (self.least - wide))
+
 
 class Explanation:
     """What was seen since the search for a limit began, and the limit to try next."""
@@ -52,7 +62,7 @@ class Explanation:
     def __init__(self, second: float, under: float) -> None:
         """Begin; `second` is when a second of UTC began, by the clock of all other times.
 
-        The pace is kept the share `under` below the limit tried.
+        The pace is kept the share `under` below the limit tried, at first.
         """
         self._second, self._under = second, under
         self.begin(-math.inf, math.inf, anew=True)
@@ -68,7 +78,7 @@ class Explanation:
         self._whole = True
         self._buckets = {held: Counting(0.05, math.inf, weight, "bucket") for held, weight in _HOLDS.items()}
         self._until = until
-        self._too_much, self._chosen = math.inf, 0.0
+        self._too_much, self._again, self._chosen = math.inf, 0, 0.0
         self._due = math.inf
 
     def saw(self, sent: float, heard: float, *, accepted: bool) -> None:
@@ -89,11 +99,20 @@ class Explanation:
         """Tell whether a refusal belongs to what is looked at."""
         return sent <= self._until
 
-    def refused(self, rate: float, paused_until: float) -> None:
-        """Note the pace that was refused, to be explained when the pause is over and all answers are there."""
-        again = rate >= 0.999 * self._too_much
-        self._too_much = (1 - self._under) * self._too_much if again else rate
+    def refused(self, rate: float, held: int, paused_until: float) -> None:
+        """Note the pace that was refused, to be explained when the pause is over and all answers are there.
+
+        `held` requests were accepted at that pace before.
+        """
+        by_chance = rate >= 0.999 * self._too_much and held >= _HELD
+        self._again = self._again + 1 if by_chance else 0
+        self._too_much = min(self._too_much, rate if by_chance or rate < self._too_much else (1 - self._under) * rate)
         self._due = paused_until
+
+    @property
+    def under(self) -> float:
+        """Return the share that the pace is to be kept below the limit: more where the one before was refused again."""
+        return self._under * (1 + self._again)
 
     def is_due(self, now: float) -> bool:
         """Tell whether there is something to explain."""
@@ -160,7 +179,7 @@ def _counting(least: float, most: float, weight: float, how: str) -> Counting | 
 def _last_second(taken: Sequence[float], refused: Sequence[float], tolerance: float) -> Counting | None:
     least = max(place + 1 - bisect_right(taken, at - 1.0 + tolerance) for place, at in enumerate(taken))
     most = min(bisect_right(taken, at + tolerance) - bisect_right(taken, at - 1.0 - tolerance) for at in refused)
-    return _counting(least, most, 1.0, "window")
+    return _counting(least, most, _BY_LAST_SECOND, "window")
 
 
 def _from_a_request(taken: Sequence[float], refused: Sequence[float], tolerance: float) -> Counting | None:
@@ -172,7 +191,7 @@ def _from_a_request(taken: Sequence[float], refused: Sequence[float], tolerance:
         stopped = bisect_left(refused, late)
         if stopped < len(refused) and refused[stopped] < early + 1.0 - tolerance:
             most = min(most, bisect_right(taken, refused[stopped] + tolerance) - bisect_left(taken, early))
-    return _counting(least, most, 1.0, "window")
+    return _counting(least, most, _BY_REQUEST, "window")
 
 
 def _starts(taken: Sequence[float], tolerance: float) -> Iterator[tuple[float, float]]:
@@ -207,7 +226,7 @@ def _clock(
         for at in refused
     )
     is_utc = min(place, _PLACES - place) <= 1
-    return _counting(least, most, 1 / 3 if is_utc else 1 / _PLACES, "clock")
+    return _counting(least, most, _BY_UTC / 3 if is_utc else _BY_ANY_CLOCK / _PLACES, "clock")
 
 
 def _bucket(seen: Sequence[tuple[float, bool]], held: float, unsure: float, known: Counting) -> Counting | None:
@@ -266,7 +285,7 @@ class Likely:
 def _likely(countings: Sequence[Counting], held: float, refused: float) -> list[Likely]:
     """Return the limits that differ enough, between what held and what was refused, lowest first."""
     found = [
-        (max(limit, held), one.weight / len(limits), one.how)
+        (max(limit, held), one.weight * one.mass / len(limits), one.how)
         for one in countings
         for limits in (one.limits(),)
         for limit in limits

@@ -14,10 +14,10 @@ from importer.schedule import FASTEST, SLOWEST, WINDOWS, Sent, snapped
 
 #: Kept below a limit that was found by running into it: for a second, and for longer windows.
 _UNDER, _UNDER_LONG = 0.01, 0.0125
-#: Between two tries for more than the last 429 allowed, where a 429 asks to wait (for a second at least), and where the
-#: pause is brief: doubled after each failure, and at least so many requests, so that one 429 each is half a percent. A pace
-#: of an earlier run is tried sooner.
-_PROBE_EVERY, _PROBE_EVERY_BRIEF, _LONGEST_PROBE_EVERY, _PROBE_REQUESTS = 60.0, 45.0, 120.0, 200.0
+#: Between two tries for more than the last 429 allowed, at first and at most, where a 429 asks to wait (for a second at
+#: least), and where the pause is brief: doubled after each failure, and at least so many requests, so that one or two 429s
+#: each are half a percent; after a failure twice as many. A pace of an earlier run is tried sooner.
+_PROBE_EVERY, _PROBE_EVERY_BRIEF, _PROBE_REQUESTS = (60.0, 120.0), (45.0, 60.0), 300.0
 _PROBE_SOON = 10.0
 #: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98
@@ -33,11 +33,13 @@ _NEAR = 1.1
 #: A try was in vain that left the pace so near to the one before; what a later one takes up to so many times as much is
 #: known for a bucket's savings, so often.
 _IN_ALL_VAIN, _SAVED_AGAIN, _KNOWN_AGAIN = 1.05, 2.5, 3
+#: So many requests may be taken beyond a limit before two fall into the wrong second of a clock.
+_BY_CHANCE = 2.0
 #: Requests that are enough to tell a pace from.
 _ENOUGH = 10
-#: The pause after a bare 429 that ends a try for more in windows of a second: at so little over the limit, the window is
-#: over as soon. Refused again, it is a whole second.
-_BRIEF = 0.25
+#: The pause after a bare 429 that ends a try for more in windows of a second, at least, and in places at the pace: at so
+#: little over the limit, the window is over as soon. Refused again, it is a whole second.
+_BRIEF, _BRIEF_PLACES = 0.1, 2.0
 #: So few a second are doubled twice a second.
 _FEW = 12.0
 #: From this growth on it is a slow start.
@@ -78,7 +80,7 @@ class Search:
         self._probing = False
         self._probe_at = math.inf
         self._probe_began = now
-        self._first_probe = self._probe_every = _PROBE_EVERY
+        (self._first_probe, self._longest_probe), self._probe_every = _PROBE_EVERY, _PROBE_EVERY[0]
         #: What was accepted before growing went on: in the last step, before the last try, and when it settled.
         self._safe, self._held, self._settled_at = 0.0, 0.0, math.inf
         #: Steady paces that were refused soon, one after the other.
@@ -176,13 +178,17 @@ class Search:
             if told is not None and self._headers.known and self._growth >= _DOUBLE:
                 growth *= _CATCH_UP / _DOUBLE
             self.rate = min(self.rate * growth, self._ceiling)
-            if (
-                self.rate > (_NEAR if self._length == 1.0 else 1.04) * self._settled_at
-            ):  # the limit is elsewhere now: look for it faster
+            if self._is_elsewhere(now):
                 faster, most = (_FASTER, _DOUBLE) if self._length == 1.0 else (_FASTER_LONG, _MOST_LONG)
                 self._growth = min(1 + (self._growth - 1) * faster, most)
                 self._probe_every = self._first_probe / 2  # doubled when this ends
         self._step_at, self._step_answers = max(self._step_at + step, now - 0.5 * step), 0
+
+    def _is_elsewhere(self, now: float) -> bool:
+        """Tell whether so much more is taken than what held that the limit must have changed: it is looked for faster."""
+        if self.rate <= (_NEAR if self._length == 1.0 else 1.04) * self._settled_at:
+            return False
+        return not self._probing or self._length > 1.0 or self._taken_beyond(now) > _BY_CHANCE
 
     def _step(self) -> tuple[float, float]:
         """Return the seconds between two steps, and the growth with each."""
@@ -211,9 +217,9 @@ class Search:
         self.rate = min(max(rate, SLOWEST), self._ceiling)
         self._settled_at, self._growth, self.found, self._top = self.rate, 1.0, True, math.inf
         if self._probing:
-            self._probe_every = min(self._probe_every * 2, _LONGEST_PROBE_EVERY)
+            self._probe_every = min(self._probe_every * 2, self._longest_probe)
         self._probing = False
-        requests = _PROBE_REQUESTS * max(self._probe_every / self._first_probe, 1.0)
+        requests = _PROBE_REQUESTS * (2.0 if self._probe_every > self._first_probe else 1.0)
         after = max(self._probe_every, 2 * (self.window or 0.0), min(requests / self.rate, 3600.0))
         self._probe_at = max(now, paused_until) + after
 
@@ -223,7 +229,7 @@ class Search:
         limit = self._explanation.limit(now, held)
         if limit is not None:
             self._in_vain, self._probing = 0, False
-            self._settle(now, (1 - _UNDER) * limit, paused_until)
+            self._settle(now, (1 - self._explanation.under) * limit, paused_until)
 
     # Refused.
 
@@ -235,7 +241,7 @@ class Search:
         """Return the pause after a 429 that asks for none: to where the next longer window would be over."""
         if not self._failures:
             self._brief = self._probing and self._length == 1.0
-            return _BRIEF if self._brief else 1.0
+            return min(max(_BRIEF, _BRIEF_PLACES / self.rate), 1.0) if self._brief else 1.0
         if self._brief:
             return 1.0
         begun = self._sent.first_since(self._failing_since - 60.0)
@@ -253,7 +259,8 @@ class Search:
             self._brief = False
         self._one_by_one = wait is None
         if not self.found and wait is None:
-            self._first_probe = self._probe_every = _PROBE_EVERY_BRIEF
+            self._first_probe, self._longest_probe = _PROBE_EVERY_BRIEF
+            self._probe_every = self._first_probe
         if self._headers.pace(now) is not None:
             self._headers.refused(now, sent, wait, self._sent)
         elif not nothing_since:
@@ -265,10 +272,10 @@ class Search:
         if wait is not None and wait > 1.5 and self._slow_by_window(now, sent, wait, paused_until):
             return
         told, rate, growth = self._told(sent), self.rate, self._growth
-        held_for = sent - self._resumed
+        held_for, taken = sent - self._resumed, self._sent.count(self._resumed, sent)
         self._in_vain = self._in_vain + 1 if growth == 1.0 and held_for <= max(_IN_VAIN, 2 * self._length) else 0
         self._failed_probe = self._probing
-        if growth == 1.0 and held_for > _LONGEST_PROBE_EVERY:  # the limit has changed: tries begin anew
+        if growth == 1.0 and held_for > self._longest_probe:  # the limit has changed: tries begin anew
             self._probe_every = self._first_probe
         if self._probing and self._known_again and self._taken_beyond(sent) < _SAVED_AGAIN * self._beyond:
             self._known_again -= 1
@@ -277,10 +284,10 @@ class Search:
             if self._probing:
                 self._tried, self._beyond = self._held, self._taken_beyond(sent)
             self._come_back(_COME_BACK * told, told)
-            self._explanation.refused(rate, paused_until)
+            self._explanation.refused(rate, taken, paused_until)
         elif not self._probing and self._length == 1.0 and self._explanation.explains(sent):
             self._settle(now, self._lower(sent, told), paused_until)
-            self._explanation.refused(rate, paused_until)
+            self._explanation.refused(rate, taken, paused_until)
         elif self._held < rate and 0.96 * told < self._held:  # a failed try for more: what held, holds
             self._settle(now, self._still_held(told) if self._probing else self._held, paused_until)
         elif self._probing:
@@ -288,7 +295,7 @@ class Search:
         else:
             self._settle(now, self._lower(sent, told), paused_until)
             self._explanation.begin(now, paused_until + _IN_VAIN, anew=True)
-            self._explanation.refused(rate, math.inf)
+            self._explanation.refused(rate, taken, math.inf)
         if self.window is not None and self.window > 1.0:
             self.limit = max(round(self.rate * self.window / (1 - _UNDER_LONG)), 1)
 
@@ -315,7 +322,10 @@ class Search:
         self._doubted = saved and not self._doubted
         if self._doubted:
             self._settle(now, self._held, paused_until)
-        elif self._growth > _CLIMB and not saved and self._length == 1.0:
+            return
+        if told > _NEAR * self._held:
+            self._explanation.refused(self.rate, 0, paused_until)
+        if self._growth > _CLIMB and not saved and self._length == 1.0:
             self._tried, self._beyond = self._held, beyond
             self._come_back(max(self._safe / _CLIMB, self._held), told, _CLIMB_AGAIN)
         else:

@@ -338,7 +338,7 @@ def trying_for_more() -> tuple[Pacer, float]:
     return pacer, 12.0
 
 
-@pytest.mark.parametrize(("told", "wait"), [({}, 0.3), ({"retry_after": 1.0}, 1.05)])
+@pytest.mark.parametrize(("told", "wait"), [({}, 0.15), ({"retry_after": 1.0}, 1.05)])
 def test_a_failed_try_for_more_pauses_as_long_as_it_must(told: dict[str, float], wait: float) -> None:
     pacer, now = trying_for_more()
     pacer.take(now)
@@ -348,13 +348,31 @@ def test_a_failed_try_for_more_pauses_as_long_as_it_must(told: dict[str, float],
 
 def test_what_is_refused_after_a_brief_pause_too_has_a_second_and_no_window_is_made_of_it() -> None:
     pacer, now = trying_for_more()
-    for wait in (0.3, 1.05):
+    for wait in (0.15, 1.05):
         pacer.take(now)
         pacer.answered(now + LATENCY, status=429, sent_at=now)
         assert pacer.delay(now + LATENCY) == pytest.approx(wait)
         now = pacer.paused_until
     send(pacer, 1, start=now)
     assert pacer.learned(now + 1).window is None  # type: ignore[union-attr]
+
+
+def test_the_pause_after_a_try_at_a_low_limit_is_two_places_in_the_pace() -> None:
+    """At 1/s the clock's second that refused is far from over after a tenth."""
+    pacer = Pacer(None, learned=Learned(4.0), now=0.0)
+    send(pacer, 14)
+    pacer.take(14.0)
+    pacer.answered(14.0 + LATENCY, status=429, sent_at=14.0)
+    assert pacer.delay(14.0 + LATENCY) == pytest.approx(2 / 4.0 + 0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("told", ["retry", "none"])
+def test_tries_for_more_at_a_low_limit_are_rare(told: str, seed: int) -> None:
+    """Where the clock's seconds hide that the limit is reached until the pace is a fifth above it."""
+    done = simulate(Case("clock", 1, 1.0, told, 0.05, seconds=2000.0, seed=seed))
+    assert done.share_refused <= 0.005
+    assert done.count_refused(60) <= 6
 
 
 @pytest.mark.parametrize("seed", [1, 2])
