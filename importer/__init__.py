@@ -7,7 +7,8 @@ The story of one row, in order:
     config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it
     read        turns a file into text cells: `unpack` opens compressed ones; `read_text` (with `encodings`),
                 `read_workbook` (with `sheet_xml` and `sheet_records` for what its parts tell beside the texts),
-                `read_markup` and `read_parquet`; `sheets` finds the table on them, `headers` its column names
+                `read_markup` and `read_parquet`; `sheets` finds the table on them, `titles` that below
+                the title of a text file, `headers` its column names
     cells       restores what spreadsheets have damaged, where `number_formats` or `wrong_encoding` prove what it was,
                 and refuses the rest
     mapping     finds phone, campaign and variables in the cells, with `phones` (and `phone_patterns`, its fast path),

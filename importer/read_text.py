@@ -112,10 +112,13 @@ def peek_text(start: bytes) -> Sequence[str]:
     return next((record for record in _Records(Path(), utf8, delimiter) if _is_filled(record)), [])
 
 
-def top_rows(path: Path, content: bytes, count: int) -> dict[str, list[list[str]]]:
-    """Return the first `count` rows, blank ones too, as each delimiter would part them; raises as `read_text` does."""
-    sample = _DECLARED.sub(b"", to_utf8(path, content, None).utf8[:_SAMPLE_BYTES], count=1)
-    return {delimiter: list(islice(_Records(path, sample, delimiter), count)) for delimiter in DELIMITERS}
+def top_rows(path: Path, content: bytes, source: Source, count: int) -> dict[str, list[list[str]]]:
+    """Return the first `count` rows, blank ones too, as each delimiter that it may have would part them; raises as `read_text` does."""
+    sample = to_utf8(path, content, source.encoding).utf8[:_SAMPLE_BYTES]
+    declared = _DECLARED.match(sample)
+    known = source.delimiter or (declared[1].decode("latin-1") if declared else "")
+    sample = sample[declared.end() :] if declared else sample
+    return {delimiter: list(islice(_Records(path, sample, delimiter), count)) for delimiter in known or DELIMITERS}
 
 
 # Delimiter.

@@ -29,15 +29,16 @@ from importer.guess import (
     Sure,
     Variable,
     guess,
-    header_below,
     looks_like_data,
     means_new,
+    speaks_of_phones,
     variable_name,
 )
+from importer.header_words import bare_meaning, meaning
 from importer.mapping import map_rows
-from importer.read import read, top_of_text
+from importer.read import Opened
 from importer.records import Source, Table
-from importer.sheets import HEADER_SEARCH
+from importer.titles import found_below
 from importer.wording import count_of
 
 #: Campaign number of commands to change.
@@ -80,7 +81,8 @@ def start(asked: Asked) -> Starter:
     Raises `Refused` where the input can't be read, has no header or no phone column, or the file can't be written.
     """
     target = _target(asked)
-    listed = _below_titles(asked) or _listed_in(asked)
+    opened = Opened.load(asked.input)
+    listed = _below_titles(opened) or _listed_in(opened, asked.sheet)
     table = listed.table
     _refuse_odd(table)
     found = guess(table)
@@ -131,39 +133,37 @@ def _target(asked: Asked) -> Path:
     return target
 
 
-def _below_titles(asked: Asked) -> _List | None:
+def _below_titles(opened: Opened) -> _List | None:
     """Read a text file whose header stands below a title; None where that is not sure.
 
-    Sure is a row that speaks of a phone, below which most cells of that column are such. In workbooks `run` finds it itself.
+    Sure is a row that speaks of a phone, below which most cells of that column are such. In workbooks `read` finds it.
     """
-    places = {delimiter: header_below(rows) for delimiter, rows in top_of_text(asked.input, HEADER_SEARCH).items()}
-    for place in sorted({place for place in places.values() if place is not None}):
+    for below in found_below(opened, Source(), speaks_of_phones):
         with suppress(Refused):
-            table = read(asked.input, Source(header_row=place + 1))
-            parted_alike = table.delimiter is not None and places[table.delimiter] == place
-            found = guess(table) if parted_alike and not looks_like_data(table) else None
+            table = opened.read(Source(header_row=below.row))
+            is_named = not below.may_lose and looks_like_data(table) is None
+            found = guess(table) if is_named and table.delimiter == below.delimiter else None
             if found is not None and found.phones_named:
-                return _List(table, header_row=place + 1)
+                return _List(table, header_row=below.row)
     return None
 
 
-def _listed_in(asked: Asked) -> _List:
+def _listed_in(opened: Opened, sheet: str | int | None) -> _List:
     """Read the input; of several sheets the one with the most phone numbers."""
-    source = Source(sheet=asked.sheet)
-    if asked.sheet is not None:
-        return _List(read(asked.input, source), (str(asked.sheet),))
+    if sheet is not None:
+        return _List(opened.read(Source(sheet=sheet)), (str(sheet),))
     try:
-        return _List(read(asked.input, source))
+        return _List(opened.read(Source()))
     except Refused as refusal:
         try:
-            together = read(asked.input, Source(sheet="*"))
+            together = opened.read(Source(sheet="*"))
         except Refused:
             raise refusal from None
     sheets = together.places["sheet"].unique(maintain_order=True).drop_nulls().to_list()
-    tables = {sheet: read(asked.input, Source(sheet=sheet)) for sheet in sheets}
+    tables = {sheet: opened.read(Source(sheet=sheet)) for sheet in sheets}
     if not tables:
         raise Refused(
-            f"{asked.input}: several sheets hold text, but none has rows below a header. Name one with --sheet."
+            f"{opened.path}: several sheets hold text, but none has rows below a header. Name one with --sheet."
         )
     best = max(tables, key=lambda sheet: found.numbers[1] if (found := guess(tables[sheet])) else -1)
     return _List(tables[best], (best, *(sheet for sheet in sheets if sheet != best)))
@@ -183,6 +183,14 @@ def _refuse_odd(table: Table) -> None:
             f"{table.path}: the first row holds data ({masked(data)!r}) where column names should be. "
             "Put a header row above it, and run this again."
         )
+
+
+def _may_be_title(table: Table) -> bool:
+    """Tell a single column whose header is more than a name for phones, or has a blank row below it."""
+    if len(table.headers) != 1 or not table.cells.height:
+        return False
+    says_more = meaning(table.headers[0]).kind == "phone" and bare_meaning(table.headers[0]).kind is None
+    return says_more or table.cells.item(0, 0) is None
 
 
 def _given(region: str) -> Region:
@@ -260,11 +268,18 @@ class _Page:
     def __init__(self, asked: Asked, target: Path, found: Guess, listed: _List, layout: Config | None) -> None:
         self.asked, self.target, self.found, self.layout = asked, target, found, layout
         self.table, self.sheets, self.header_row = listed.table, listed.sheets, listed.header_row
-        self.needs_no_config = layout is not None and found.region.code is None and found.region.column is None
+        is_set = found.region.code or found.region.column or listed.header_row or len(listed.sheets) > 1
+        self.needs_no_config = layout is not None and not is_set
 
     def text(self) -> str:
         if self.layout is not None:
-            blocks = [self._head(), self._campaign(), self._phone(), *self._as_laid_out(self.layout)]
+            blocks = [
+                self._head(),
+                self._source(),
+                self._campaign(),
+                self._phone(),
+                *self._as_laid_out(self.layout),
+            ]
         else:
             blocks = [
                 self._head(),
@@ -287,6 +302,9 @@ class _Page:
         yield f"{self.target}: guessed from {count_of(self.table.cells.height, 'row')} of {self.table.path.name}"
         if self.header_row is not None:
             yield _line("header", f"row {self.header_row}", Sure.LIKELY, "below other text")
+        elif _may_be_title(self.table):
+            why = f"{_quoted(self.table.headers[0])} stands alone above the numbers; a title does for the column's name, too"
+            yield _line("header", f"row {self.table.places['row'][0] - 1}", Sure.LIKELY, why)
         if len(self.sheets) > 1:
             yield _line("sheet", _quoted(self.sheets[0]), Sure.LIKELY, "the one with the most phone numbers")
         yield _line("phone", _listed(found.phones), found.phones_sure, self._usable())

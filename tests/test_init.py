@@ -20,7 +20,7 @@ from spreadsheets import make_openpyxl
 from importer.cli import app
 from importer.config import Config, load, platform_layout, resolve
 from importer.errors import Refused
-from importer.guess import guess, header_below
+from importer.guess import guess
 from importer.header_words import language, meaning
 from importer.read import read
 from importer.records import Source, Table, no_formats
@@ -640,7 +640,7 @@ def test_rows_without_their_last_cells_below_a_title_are_told_in_the_one_block(b
 def test_a_list_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
     pipe = tmp_path / "leads"
     os.mkfifo(pipe)
-    text = "Name,Phone\nAda,+12125550100\n"
+    text = "Leads\nName,Phone\nAda,+12125550100\n"
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(pipe.write_text, text, encoding="utf-8")
         assert load(start(Asked(pipe, tmp_path / "a.yaml")).path).phone.columns == ("Phone",)
@@ -649,6 +649,33 @@ def test_a_list_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
 
 def test_one_column_is_enough(begin: Callable[..., Any]) -> None:
     assert begin([["Phone"], *([phone] for phone in us(3))])[0].phone.columns == ("Phone",)
+
+
+@pytest.mark.parametrize(
+    ("above", "row", "name", "said"),
+    [
+        (["Phone list", ""], 3, "Phone", "row 3  (likely: below other text)"),
+        (["Phone list", "of our phone shop", "Mobile phone no."], 3, "Mobile phone no.", "row 3  (likely"),
+        (["Phone list", ""], None, "Phone list", 'row 1  (likely: "Phone list" stands alone above the numbers'),
+        (["Phone list"], None, "Phone list", 'row 1  (likely: "Phone list" stands alone'),
+        (["Mobile"], None, "Mobile", None),
+    ],
+)
+def test_a_title_above_a_single_column_is_no_header_where_another_is_there(
+    above: list[str], row: int | None, name: str, said: str | None, begin: Callable[..., Any]
+) -> None:
+    rows = [*above, *(["Phone"] if row and name == "Phone" else []), *us(6)]
+    config, _, told = begin([[cell] for cell in rows], region="US")
+    assert (config.source.header_row, config.phone.columns) == (row, (name,))
+    assert (said or "6 of 6 rows pass") in told
+    assert "6 of 6 rows pass" in told
+    assert bool(said) == ("  header  " in told)
+
+
+def test_the_header_of_the_platforms_layout_below_a_title_is_written_down(begin: Callable[..., Any]) -> None:
+    config, _, told = begin([["Leads"], ["name", "phone_number"], *(["Ada", phone] for phone in us(3))])
+    assert config.source.header_row == 2
+    assert "no config is needed" not in told
 
 
 def test_a_file_that_exists_is_never_overwritten(tmp_path: Path, command: Callable[..., Ended]) -> None:
@@ -710,19 +737,6 @@ def test_for_any_table_the_config_loads_or_the_command_refuses(
     assert config.campaign_id is None or config.campaign_id.column == "campaign_id"  # type: ignore[union-attr]
     columns = read(path, Source(header_row=config.source.header_row)).columns
     assert all(resolve(columns, name) for name in config.phone.columns)
-
-
-@given(
-    st.lists(st.lists(st.text("abc 0-:", max_size=6), max_size=2), max_size=4),
-    st.sampled_from(["", "+1 212 555 0100", '="2125550100"', "ada@example.com"]),
-)
-@settings(max_examples=100, deadline=None)
-def test_whatever_stands_above_a_header_it_is_found_unless_that_may_be_somebody(
-    titles: list[list[str]], person: str
-) -> None:
-    rows = [*titles, [person], ["Name", "Phone", "City"], ["Ada", "+12125550101", "New York"]]
-    is_below = any(cell.strip() for row in titles for cell in row)
-    assert header_below(rows) == (len(titles) + 1 if is_below and not person else None)
 
 
 @given(st.text(max_size=40))
