@@ -2,7 +2,8 @@
 
 The story of one row, in order:
 
-    cli         takes the command, with `options`; `screen` is what people see of it, `telling` sees that it is told
+    cli         takes the command, with `options`; `usage` says what is wrong with one, `screen` is what people see of it,
+                `telling` sees that it is told
     pipeline    joins the stages below: the first file to read
     config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it
     read        turns a file into text cells: `unpack` opens compressed ones; `read_text` (with `encodings`),

@@ -19,10 +19,9 @@ from importer.options import (
     RunId,
     RunUrl,
     Wait,
-    duration,
     end,
-    whole,
 )
+from importer.usage import Command, duration, whole
 from importer.wording import count_of
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for command in (verify, history, show, results, settle, undo):
         own = _EXIT_STATUS.get(command.__name__)
-        app.command(epilog=f"\b\nEXIT STATUS\n  {own}\n" if own else EXIT_STATUS)(command)
+        app.command(cls=Command, epilog=f"\b\nEXIT STATUS\n  {own}\n" if own else EXIT_STATUS)(command)
 
 
 def _say(text: str) -> None:

@@ -141,10 +141,22 @@ MAY_IMPORT = {
     "settle_run": {"api", "connect", "deliver", "ledger", "machine", "settle"},
     "undo": {"api", "connect", "hashes", "ledger", "machine", "settle"},
     "verify": {"address", "api", "briefing", "config", "connect", "ledger", "machine", "receipt", "settle"},
-    "options": {"config", "config_values"},
+    "usage": {"config_values"},
+    "options": {"usage"},
     "telling": set(),
-    "cli_past": {"connect", "ledger", "options", "past", "pipeline", "screen", "settle_run", "undo", "verify"},
-    "cli": {"cli_past", "config", "config_values", "options", "pipeline", "sandbox", "screen", "starter", "telling"},
+    "cli_past": {"connect", "ledger", "options", "past", "pipeline", "screen", "settle_run", "undo", "usage", "verify"},
+    "cli": {
+        "cli_past",
+        "config",
+        "config_values",
+        "options",
+        "pipeline",
+        "sandbox",
+        "screen",
+        "starter",
+        "telling",
+        "usage",
+    },
 }
 
 
