@@ -5,7 +5,8 @@ The story of one row, in order:
     cli         takes the command, with `options`; `usage` says what is wrong with one, `screen` is what people see of it,
                 `telling` sees that it is told
     pipeline    joins the stages below: the first file to read
-    config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it
+    config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it, `columns`
+                which column a name in it means; without one the names of the `platform_layout` say it
     read        turns a file into text cells: `unpack` opens compressed ones; `read_text` (with `encodings`),
                 `read_workbook` (with `sheet_xml` and `sheet_records` for what its parts tell beside the texts),
                 `read_markup` and `read_parquet`; `sheets` finds the table on them, `titles` that below

@@ -14,7 +14,7 @@ import phonenumbers
 import polars as pl
 
 from importer.cells import INVISIBLE, mend_phones
-from importer.config import resolve
+from importer.columns import resolve
 from importer.config_values import MAX_CONTACTS
 from importer.emails import invalid_emails
 from importer.header_words import Meaning, bare_meaning, folded, language, meaning, names_a_thing

@@ -18,6 +18,7 @@ import polars as pl
 from importer import config as configs
 from importer import results
 from importer.cells import mend
+from importer.columns import check_columns, column_uses, resolve
 from importer.config import Config
 from importer.config_values import parse_region
 from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
@@ -26,6 +27,7 @@ from importer.ledger import SANDBOX_RUN, Ledger, Run, new_run_id
 from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows, regions_of
 from importer.plan import Work
+from importer.platform_layout import platform_layout
 from importer.read import expand
 from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status, Table
@@ -259,8 +261,8 @@ def _source(config: Config) -> Source:
 
 def _has_all(config: Config | None) -> IsHeader:
     """Return what tells whether columns are those that a config names, or that the platform's own layout needs."""
-    names = {"phone_number"} if config is None else {name for _, name in configs.column_uses(config)}
-    return lambda columns: all(configs.resolve(columns, name) is not None for name in names)
+    names = {"phone_number"} if config is None else {name for _, name in column_uses(config)}
+    return lambda columns: all(resolve(columns, name) is not None for name in names)
 
 
 def _wrong_command(request: Request, table: Table) -> list[str]:
@@ -312,7 +314,7 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     works = []
     for table, (user, previous) in zip(tables, parted, strict=True):
         if user.columns:
-            configs.check_columns(config, user.columns, str(table.path))
+            check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include, seconds))
         for note in works[-1].mapped.notes:
             screen.say(f"{table.path.name}: {note}")
@@ -335,7 +337,7 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
             raise Refused(
                 "the inputs have different columns. Without a config they must be alike: run them one by one, or write a config with -c."
             )
-        config = layouts[0] if layouts else configs.platform_layout(["phone_number"])
+        config = layouts[0] if layouts else platform_layout(["phone_number"])
     if request.campaign is not None:
         if config.campaign_id is not None and not isinstance(config.campaign_id, int):
             raise Refused(
@@ -352,7 +354,7 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
 
 def _platform_layout(table: Table) -> Config:
     try:
-        return configs.platform_layout(table.columns)
+        return platform_layout(table.columns)
     except Refused as error:
         raise Refused(*(f"{table.path}: {problem}" for problem in error.problems)) from None
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from importer import config as configs
 from importer.cells import mend
+from importer.columns import check_columns, resolve
 from importer.config import Config
 from importer.config_values import parse_region
 from importer.errors import Refused
@@ -36,6 +37,7 @@ from importer.guess import (
 )
 from importer.header_words import bare_meaning, meaning
 from importer.mapping import map_rows
+from importer.platform_layout import platform_layout
 from importer.read import Opened
 from importer.records import Source, Table
 from importer.titles import found_below
@@ -202,12 +204,12 @@ def _given(region: str) -> Region:
 
 def _layout(table: Table) -> Config | None:
     """Return the platform's own layout where all columns are named as there."""
-    if configs.resolve(table.columns, "phone_number") is None:
+    if resolve(table.columns, "phone_number") is None:
         return None
     if not all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in table.columns):
         return None
     try:
-        return configs.platform_layout(table.columns)
+        return platform_layout(table.columns)
     except Refused:
         return None
 
@@ -239,7 +241,7 @@ def _loaded(text: str, table: Table) -> Config:
         path.write_text(text, encoding="utf-8")
         try:
             config = configs.load(path)
-            configs.check_columns(config, table.columns, str(table.path))
+            check_columns(config, table.columns, str(table.path))
         except Refused as refusal:
             names = ", ".join(problem.removeprefix(f"{path}, ") for problem in refusal.problems)
             raise Refused(

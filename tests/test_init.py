@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from spreadsheets import make_openpyxl
 
 from importer.cli import app
-from importer.config import Config, load, platform_layout, resolve
+from importer.columns import resolve
+from importer.config import Config, load
 from importer.errors import Refused
 from importer.guess import guess
 from importer.header_words import language, meaning
+from importer.platform_layout import platform_layout
 from importer.read import read
 from importer.records import Source, Table, no_formats
 from importer.starter import Asked, start
