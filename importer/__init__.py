@@ -37,8 +37,8 @@ The story of one row, in order:
 About past runs (`cli_past`): `past` lists them, `replay` tells once more what one made of its rows, `settle_run` looks
 up what it left unknown, `undo` deletes what it created; `connect` opens the service for them, and for `verify`.
 
-`starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
-their headers say in six languages (`header_words`).
+`starter` writes a first config for a list (`init`), in the words of `starter_text`: `guess` says what its columns seem
+to be, by its cells and by what their headers say in six languages (`header_words`).
 
 `records` has the nouns, `errors` what can go wrong, `wording` how counts are said, and `sandbox` is a local service for
 rehearsals: `sandbox_api` has its routes, `sandbox_memory` what it knows, `sandbox_rules` what it refuses,

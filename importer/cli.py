@@ -191,7 +191,8 @@ def init(
     Example:
       lead-importer init sample_data/kunden.csv -o kunden.yaml
     """
-    from importer.starter import Asked, start
+    from importer.starter import start
+    from importer.starter_text import Asked
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)

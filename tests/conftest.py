@@ -155,7 +155,8 @@ def memory(box: Sandbox) -> dict[str, Any]:
 @pytest.fixture
 def begin(tmp_path: Path) -> Callable[..., tuple[Config, str, str]]:
     """Run init on rows; return the config, its text, and what is said."""
-    from importer.starter import Asked, start
+    from importer.starter import start
+    from importer.starter_text import Asked
 
     def run(rows: Sequence[Sequence[str]] | bytes, **asked: Any) -> tuple[Config, str, str]:
         path = tmp_path / ("leads.csv" if not isinstance(rows, bytes) else "leads.xlsx")

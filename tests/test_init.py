@@ -23,7 +23,8 @@ from importer.errors import Refused
 from importer.platform_layout import platform_layout
 from importer.read import read
 from importer.records import Source
-from importer.starter import Asked, start
+from importer.starter import start
+from importer.starter_text import Asked
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted(path.name for path in (ROOT / "sample_data").iterdir() if path.suffix in (".csv", ".xlsx"))
