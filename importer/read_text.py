@@ -100,6 +100,7 @@ def read_text(
         tuple(notes),
         delimiter=delimiter,
         encoding=text.encoding,
+        left_over=body.left_over,
         ends_in_cell=not utf8.endswith((b"\n", b"\r", b'"', delimiter.encode())),
     )
 
@@ -280,6 +281,8 @@ def _header(path: Path, records: _Records, header_row: int | None) -> list[str]:
 class _Body:
     cells: pl.DataFrame
     problems: "list[_Problem]"
+    left_over: tuple[tuple[int, str], ...] = ()
+    """As in `Table`."""
 
 
 #: As in `PROBLEMS`.
@@ -375,12 +378,14 @@ def _careful(records: _Records, names: list[str], width: _Width, chunk_rows: int
     above, height, last = records.number, 0, 0
     frames, problems = [pl.DataFrame(schema=schema)], []
     short: list[tuple[int, list[str]]] = []
+    left_over: list[tuple[int, str]] = []
     rows = iter(records)
     while chunk := list(islice(rows, chunk_rows)):
         for place, record in enumerate(chunk):
             if len(record) != len(names):
                 chunk[place] = _fitted(record, len(names))
                 problems += _too_long(height + place, record, len(names))
+                left_over += [(height + place, cell) for cell in record[len(names) :] if cell.strip()]
                 short += [(height + place, record)] if record and len(record) < width.least else []
             if record:
                 last = height + place + 1
@@ -396,7 +401,7 @@ def _careful(records: _Records, names: list[str], width: _Width, chunk_rows: int
     broken = {number - above - 1: why for number, why in records.broken.items() if number > above}
     problems = [problem for problem in problems if problem[0] not in broken]
     problems += [(index, 0, "broken_quote", None, why, True) for index, why in broken.items()]
-    return _Body(pl.concat(frames).head(last), problems)
+    return _Body(pl.concat(frames).head(last), problems, tuple(left_over))
 
 
 def _fitted(record: list[str], width: int) -> list[str]:
