@@ -3,6 +3,7 @@
 In workbooks `sheets` finds it, by how full the rows are; in a text file a short first row may be the header, too.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,7 +107,9 @@ def _is_prose(row: Sequence[str]) -> bool:
 
 
 def _may_be_people(row: Sequence[str]) -> bool:
-    cells = pl.Series(row, dtype=pl.String).str.strip_chars(INVISIBLE + "=\"'")
+    """Tell by any part of a row: people may stand above that another delimiter parts."""
+    parts = [part for cell in row for part in re.split(r"[,;\t|]", cell)]
+    cells = pl.Series(parts, dtype=pl.String).str.strip_chars(INVISIBLE + "=\"'")
     is_somebodys = phone_shaped(cells) | cells.str.contains(r"^\S+@\S+\.\S+$") | cells.str.contains(r"[\r\n]")
     return bool(is_somebodys.any())
 

@@ -73,18 +73,20 @@ def test_check_finds_the_header_that_has_the_configs_columns(offline: Desk) -> N
 def test_where_the_header_is_not_sure_it_is_said_what_was_assumed_and_what_to_set(offline: Desk) -> None:
     offline.write("two.csv", "Rows,2\n" + HEADER + ROWS)
     offline.write("sorted.csv", "Ada,+12125550100\n" + HEADER + ROWS)
+    offline.write("mixed.csv", "Ada;+12125550100\n" + HEADER + ROWS)
     offline.write("swallowed.csv", '"Leads\nAda,+12125550100\n",\n' + HEADER + ROWS)
     offline.write("other.csv", "Leads\nName,Reach at,City\n")
-    ended = offline.run("check", "two.csv", "sorted.csv", "swallowed.csv", "other.csv", "--campaign", "7")
+    ended = offline.run("check", "two.csv", "sorted.csv", "mixed.csv", "swallowed.csv", "other.csv", "--campaign", "7")
     assert ended.status == 2
     for said in (
         "two.csv: the header was taken to be row 1. Row 2 has the columns that are wanted, but more than a title",
         "sorted.csv: the header was taken to be row 1. Row 2 has the columns that are wanted, but rows above it may be people",
+        "mixed.csv: the header was taken to be row 1. Row 2 has the columns that are wanted, but rows above it may be people",
         "swallowed.csv: the header was taken to be row 1. Row 2 has the columns that are wanted, but rows above it may be",
         "other.csv: the header was taken to be row 1, which has fewer cells",
     ):
         assert said in ended.err
-    assert ended.err.count("source.header_row") == 4
+    assert ended.err.count("source.header_row") == 5
 
 
 def test_one_column_has_its_header_below_a_title_too(titled: Callable[..., Table]) -> None:
