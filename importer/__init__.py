@@ -2,12 +2,15 @@
 
 The story of one row, in order:
 
-    cli         takes the command, with `options`; `screen` is what people see of it, `telling` sees that it is told
+    cli         takes the command, with `options`; `usage` says what is wrong with one, `screen` is what people see of it,
+                `telling` sees that it is told
     pipeline    joins the stages below: the first file to read
-    config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it
+    config      says what the columns mean, by `config_values`; `config_problems` says what is wrong with it, `columns`
+                which column a name in it means; without one the names of the `platform_layout` say it
     read        turns a file into text cells: `unpack` opens compressed ones; `read_text` (with `encodings`),
                 `read_workbook` (with `sheet_xml` and `sheet_records` for what its parts tell beside the texts),
-                `read_markup` and `read_parquet`; `sheets` finds the table on them, `headers` its column names
+                `read_markup` and `read_parquet`; `sheets` finds the table on them, `titles` that below
+                the title of a text file, `headers` its column names
     cells       restores what spreadsheets have damaged, where `number_formats` or `wrong_encoding` prove what it was,
                 and refuses the rest
     mapping     finds phone, campaign and variables in the cells, with `phones` (and `phone_patterns`, its fast path),
@@ -34,8 +37,8 @@ The story of one row, in order:
 About past runs (`cli_past`): `past` lists them, `replay` tells once more what one made of its rows, `settle_run` looks
 up what it left unknown, `undo` deletes what it created; `connect` opens the service for them, and for `verify`.
 
-`starter` writes a first config for a list (`init`): `guess` says what its columns seem to be, by its cells and by what
-their headers say in six languages (`header_words`).
+`starter` writes a first config for a list (`init`), in the words of `starter_text`: `guess` says what its columns seem
+to be, by its cells and by what their headers say in six languages (`header_words`).
 
 `records` has the nouns, `errors` what can go wrong, `wording` how counts are said, and `sandbox` is a local service for
 rehearsals: `sandbox_api` has its routes, `sandbox_memory` what it knows, `sandbox_rules` what it refuses,

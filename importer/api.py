@@ -12,8 +12,8 @@ import os
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -184,6 +184,8 @@ _KEEP_IDLE = 4.0
 _CONNECT_SHARE = 0.5
 #: Tries of the first question of a run, and the seconds between them: half a second, doubled each time.
 _TRIES, _FIRST_BACK_OFF, _LONGEST_WAIT = 4, 0.5, 60.0
+#: Seconds without an answer to a first question, after which people are told what is waited for.
+_LONG = 2.0
 
 
 class Service:
@@ -208,6 +210,10 @@ class Service:
         self.clock = ServerClock()
         #: Told of every answer to a question or a delete: status, limits, seconds that it asks to wait, seconds it took.
         self.on_limits: Callable[[int, RateHeaders, float | None, float], None] | None = None
+        #: Told once what is waited for before the first lead, and until when.
+        self.on_wait: Callable[[str], None] = lambda _: None
+        #: Told of each question or delete that could not be sent, why.
+        self.on_unreached: Callable[[str], None] = lambda _: None
         self._timeout = timeout
         self._connections = connections
         self._duplicate_texts = tuple(duplicate_texts)
@@ -317,7 +323,8 @@ class Service:
     async def offers_lookup(self, campaign_id: int) -> bool | None:
         """Tell whether there is a look-up; None where the server does not say now. Raises `Stopped` for the key."""
         try:
-            reply = await self._look("/user/leads", {"campaign_id": campaign_id, "per_page": 1, "page": 1})
+            with self._waiting(self._timeout):
+                reply = await self._look("/user/leads", {"campaign_id": campaign_id, "per_page": 1, "page": 1})
         except LookupFailed:
             return None
         return None if reply is not None and _Page.read(reply.body, "leads") is None else reply is not None
@@ -374,22 +381,33 @@ class Service:
 
     async def _ask_patiently(self, path: str, **query: int | str) -> _Reply | None:
         """Ask what a run begins with, again where the server could not be reached or asks to wait; None: no use."""
-        for attempt in range(_TRIES):
-            try:
-                return await self._look(path, query)
-            except LookupFailed as failure:
-                verdict = failure.verdict
-            if verdict.meaning not in (Meaning.UNREACHED, Meaning.LATER):
-                return None
-            if attempt < _TRIES - 1:
-                wait = verdict.retry_after if verdict.retry_after is not None else _FIRST_BACK_OFF * 2**attempt
-                await anyio.sleep(min(wait, _LONGEST_WAIT))
+        pauses = [_FIRST_BACK_OFF * 2**attempt for attempt in range(_TRIES - 1)]
+        with self._waiting(_TRIES * self._timeout + sum(pauses)) as waiting:
+            for pause in (*pauses, None):
+                try:
+                    return await self._look(path, query)
+                except LookupFailed as failure:
+                    verdict = failure.verdict
+                if verdict.meaning not in (Meaning.UNREACHED, Meaning.LATER):
+                    return None
+                if pause is not None:
+                    await anyio.sleep(waiting.again(verdict, pause))
         if verdict.meaning is Meaning.LATER:
             return None
         raise Stopped(
             f"{self.address}: the service can't be reached: {verdict.message}. Nothing was sent. "
             "Check the address and the network, then run this again."
         )
+
+    @contextmanager
+    def _waiting(self, seconds: float) -> Iterator["_Waiting"]:
+        """Tell people once, where it takes long, what is waited for and until when; `seconds` are the most it takes."""
+        waiting = _Waiting(self.on_wait, self.address, time.time() + seconds)
+        alarm = asyncio.get_running_loop().call_later(_LONG, waiting.tell)
+        try:
+            yield waiting
+        finally:
+            alarm.cancel()
 
     async def _look(self, path: str, query: Mapping[str, int | str]) -> _Reply | None:
         """Ask once; None where the server has no such question. Raises `LookupFailed`, or `Stopped` for the key."""
@@ -410,6 +428,8 @@ class Service:
         request = httpx.Request(method, url, headers=self._headers, extensions=self._extensions)
         began = time.monotonic()
         reply = await self._exchange(self._request(request))
+        if isinstance(reply, Verdict) and reply.meaning is Meaning.UNREACHED:
+            self.on_unreached(reply.message or "no connection could be made")
         if self.on_limits is not None and isinstance(reply, _Reply):
             verdict = judge(*reply, sent=None, now=datetime.now(UTC))
             self.on_limits(reply.status, limits(reply.headers), verdict.retry_after, time.monotonic() - began)
@@ -447,6 +467,38 @@ class Service:
         for secret in self._secrets:
             text = text.replace(secret, b"***")
         return text
+
+
+class _Waiting:
+    """What people are told, once, while a first question has no answer; `until` is the machine's time, epoch seconds."""
+
+    def __init__(self, announce: Callable[[str], None], address: str, until: float) -> None:
+        self._announce, self._address, self._until = announce, address, until
+        self._has_told = False
+
+    def tell(self, why: str = "") -> None:
+        """Tell, unless that was done; `why` a try failed."""
+        if self._has_told:
+            return
+        self._has_told = True
+        until = datetime.fromtimestamp(self._until).astimezone()
+        found = f"The server can't be reached: {why}" if why else f"{self._address} has not answered yet"
+        self._announce(
+            f"{found}. Nothing was done yet; it is tried until {until:%H:%M:%S} at the latest. Ctrl-C ends that now."
+        )
+
+    def again(self, verdict: Verdict, pause: float) -> float:
+        """Tell why it is tried again, and return the seconds until then: what the server asks for, else `pause`."""
+        wait = pause if verdict.retry_after is None else min(verdict.retry_after, _LONGEST_WAIT)
+        self._until += max(wait - pause, 0.0)
+        if verdict.meaning is Meaning.UNREACHED:
+            self.tell(verdict.message or "no connection could be made")
+        elif wait >= _LONG and not self._has_told:
+            self._has_told = True
+            self._announce(
+                f"{self._address} answers {verdict.http_status}, to wait. It is asked again in {wait:.0f} s."
+            )
+        return wait
 
 
 def _secrets(key: str) -> tuple[bytes, ...]:

@@ -12,7 +12,8 @@ from typing import Literal
 
 import polars as pl
 
-from importer.config import Config, Variable, resolve
+from importer.columns import resolve
+from importer.config import Config, Variable
 from importer.number_formats import shown_digits
 from importer.records import PROBLEMS, Table, no_problems
 from importer.wrong_encoding import LIKELY, decoded

@@ -32,14 +32,14 @@ from importer.options import (
     SandboxFlag,
     Wait,
     Yes,
-    duration,
     end,
-    whole,
 )
 from importer.telling import run_telling
+from importer.usage import Command, Commands, duration, number, whole
 
 app = typer.Typer(
     name="lead-importer",
+    cls=Commands,
     help="Get lead lists from CSV and Excel into OtoniStark: no lead twice, no lead lost.",
     epilog=EXIT_STATUS,
     no_args_is_help=True,
@@ -67,7 +67,7 @@ def _every_command(
     """Take the options that stand before a command."""
 
 
-@app.command(epilog=EXIT_STATUS)
+@app.command(cls=Command, epilog=EXIT_STATUS)
 def run(
     inputs: Inputs,
     config: ConfigFile = None,
@@ -100,7 +100,7 @@ def run(
     _carry_out("run", **locals())
 
 
-@app.command(epilog=EXIT_STATUS)
+@app.command(cls=Command, epilog=EXIT_STATUS)
 def check(
     inputs: Inputs,
     config: ConfigFile = None,
@@ -127,7 +127,7 @@ def check(
     _carry_out("check", **locals())
 
 
-@app.command(epilog=EXIT_STATUS)
+@app.command(cls=Command, epilog=EXIT_STATUS)
 def retry(
     results: Annotated[
         list[str],
@@ -167,7 +167,7 @@ def retry(
     _carry_out("retry", **{("inputs" if name == "results" else name): value for name, value in locals().items()})
 
 
-@app.command(epilog=EXIT_STATUS)
+@app.command(cls=Command, epilog=EXIT_STATUS)
 def init(
     input: Annotated[Path, typer.Argument(metavar="INPUT", help="A CSV or Excel file.", show_default=False)],  # noqa: A002
     out: Annotated[
@@ -191,7 +191,8 @@ def init(
     Example:
       lead-importer init sample_data/kunden.csv -o kunden.yaml
     """
-    from importer.starter import Asked, start
+    from importer.starter import start
+    from importer.starter_text import Asked
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
@@ -207,7 +208,7 @@ def init(
     end(work, say)
 
 
-@app.command(epilog=EXIT_STATUS)
+@app.command(cls=Command, epilog=EXIT_STATUS)
 def schema() -> None:
     """Print the JSON Schema of the config.
 
@@ -224,7 +225,7 @@ def schema() -> None:
     print(json.dumps(config.schema(), indent=2, ensure_ascii=False))
 
 
-@app.command()
+@app.command(cls=Command)
 def sandbox(
     port: Annotated[
         int,
@@ -243,15 +244,20 @@ def sandbox(
         bool, typer.Option("--no-limit-headers", help="Leave the limit's headers out.")
     ] = False,
     latency: Annotated[
-        float, typer.Option("--latency", metavar="SECONDS", min=0, help="Wait before each answer.")
+        float,
+        typer.Option(
+            "--latency",
+            metavar="SECONDS",
+            parser=number("--latency", "time in seconds", example="0.2"),
+            help="Wait before each answer.",
+        ),
     ] = 0.0,
     faults: Annotated[
         float | None,
         typer.Option(
             "--faults",
             metavar="SHARE",
-            min=0,
-            max=1,
+            parser=number("--faults", "share", high=1, example="0.07"),
             help="Share of creates that go wrong, such as 0.07. Default: all where --fault names a kind, else none.",
             show_default=False,
         ),
@@ -271,12 +277,16 @@ def sandbox(
         typer.Option(
             "--lookup-faults",
             metavar="SHARE",
-            min=0,
-            max=1,
+            parser=number("--lookup-faults", "share", high=1, example="0.07"),
             help="Share of look-ups that go wrong, in the same kinds.",
         ),
     ] = 0.0,
-    seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults repeatable.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", metavar="N", parser=whole("--seed", "number", low=0), help="Makes the faults repeatable."
+        ),
+    ] = None,
     no_lookup: Annotated[bool, typer.Option("--no-lookup", help="Don't offer the look-up of leads.")] = False,
     refuse_key: Annotated[bool, typer.Option("--refuse-key", help="Answer 401, as to a key that is wrong.")] = False,
 ) -> None:

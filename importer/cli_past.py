@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from importer.errors import ExitStatus
+from importer.errors import ExitStatus, LeadImporterError
 from importer.options import (
     EXIT_STATUS,
     BaseUrl,
@@ -19,14 +19,13 @@ from importer.options import (
     RunId,
     RunUrl,
     Wait,
-    duration,
     end,
-    whole,
 )
+from importer.usage import Command, duration, whole
 from importer.wording import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from importer.ledger import Ledger, Run
 
@@ -60,7 +59,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for command in (verify, history, show, results, settle, undo):
         own = _EXIT_STATUS.get(command.__name__)
-        app.command(epilog=f"\b\nEXIT STATUS\n  {own}\n" if own else EXIT_STATUS)(command)
+        app.command(cls=Command, epilog=f"\b\nEXIT STATUS\n  {own}\n" if own else EXIT_STATUS)(command)
 
 
 def _say(text: str) -> None:
@@ -96,7 +95,9 @@ def verify(
         from importer.verify import verify_receipt
 
         asked = Asked(config=config, ledger=ledger, base_url=base_url)
-        return verify_receipt(receipt, asked, print) if receipt is not None else test(asked, campaign, print)
+        if receipt is not None:
+            return verify_receipt(receipt, asked, print)
+        return test(asked, campaign, print, on_wait=_say)
 
     end(work, _say)
 
@@ -198,7 +199,6 @@ def settle(
 
     def look_up(opened: "Ledger", found: "Run") -> ExitStatus:
         from importer.connect import Asked, Terms
-        from importer.errors import LeadImporterError
         from importer.pipeline import write_again
         from importer.screen import mask, screen
         from importer.settle_run import settle_run
@@ -247,6 +247,7 @@ def undo(
         from importer.undo import undo as take_back
 
         ask = screen(progress=False, as_json=False).ask
+        before = _before(opened, found, [("-c", config), ("--base-url", base_url), ("--ledger", ledger)])
 
         def confirm(leads: int) -> bool:
             files = ", ".join(one.path.name for one in opened.inputs(found.run_id))
@@ -254,6 +255,7 @@ def undo(
                 f"Delete up to {count_of(leads, 'lead')} that run {found.run_id} created from {files}? That is final."
             )
             _say(f"Run {found.run_id}: {count_of(leads, 'lead')} from {files}, at {found.service.partition('#')[0]}.")
+            progress.begin(before)
             return yes or ask(question) is not False
 
         asked = Asked(config, ledger, base_url, rate, patience)
@@ -263,12 +265,30 @@ def undo(
             take_back(terms, opened, found, confirm=confirm, report=progress.hear, say=_say)
         except KeyboardInterrupt:
             _say("Interrupted. To go on: undo the same run again.")
+            progress.end(whole=False)
             return ExitStatus.INTERRUPTED
-        finally:
-            print(f"{count_of(progress.deleted, 'lead')} deleted, {progress.kept:,} kept.", flush=True)
+        except LeadImporterError:
+            progress.end(whole=False)
+            raise
+        progress.begin(before)  # where there was nothing to ask for
+        progress.end(whole=True)
         return progress.status(opened, found)
 
     end(lambda: _with_run(run, config, ledger, delete), _say)
+
+
+def _before(ledger: "Ledger", run: "Run", options: "Sequence[tuple[str, object]]") -> str:
+    """Say of a retry that it is undone alone, and by which commands the runs that it went on from are; else nothing."""
+    import shlex
+
+    from importer.past import went_on_from
+
+    if run.command != "retry":
+        return ""
+    said = [word for option, value in options if value is not None for word in (option, str(value))]
+    commands = [shlex.join(["lead-importer", "undo", one, *said]) for one in went_on_from(ledger, run)]
+    stay = f"Run {run.run_id} is a retry: what was created before it stays. To undo that, too: "
+    return stay + ("; ".join(commands) or "name the run that it went on from; see lead-importer history")
 
 
 class _Undone:
@@ -279,6 +299,13 @@ class _Undone:
     def __init__(self) -> None:
         self.deleted = self.kept = 0
         self._told_at = time.monotonic()
+        self._has_begun = False
+
+    def begin(self, notice: str) -> None:
+        """Tell once what is not undone."""
+        if notice and not self._has_begun:
+            _say(notice)
+        self._has_begun = True
 
     def hear(self, lead_id: str, why: str | None) -> None:
         if why is None:
@@ -289,6 +316,11 @@ class _Undone:
         if time.monotonic() - self._told_at > self._EVERY:
             self._told_at = time.monotonic()
             _say(f"{count_of(self.deleted, 'lead')} deleted so far, {self.kept:,} kept.")
+
+    def end(self, *, whole: bool) -> None:
+        """Tell what was done; of an undo that ended before its first lead nothing."""
+        if whole or self.deleted or self.kept:
+            print(f"{count_of(self.deleted, 'lead')} deleted, {self.kept:,} kept.", flush=True)
 
     def status(self, ledger: "Ledger", run: "Run") -> ExitStatus:
         """Return how the undo ended; leads of the run that may have been created, and have no ID, are told of."""

@@ -7,9 +7,7 @@ Attributes are named as the keys of the file (contract, "The config"). Short for
 import hashlib
 import json
 import os
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from importer.config_problems import Document, Loc, Scalar, Settings, did_you_mean, nearest, read, tell
+from importer.config_problems import Document, Scalar, Settings, read, tell
 from importer.config_values import (
     DEFAULT_BASE_URL,
     MAX_CONTACTS,
@@ -57,8 +55,6 @@ from importer.config_values import (
     whole,
     yaml_nulls,
 )
-from importer.errors import Refused
-from importer.records import RESULT_COLUMNS
 
 # The models.
 
@@ -492,60 +488,6 @@ def load(path: Path) -> Config:
     return config
 
 
-def resolve(columns: Sequence[str], name: str) -> str | None:
-    """Return the column that `name` means: the exact one, else the only one that differs in case and outer space.
-
-    None where there is none, or where several would do.
-    """
-    if name in columns:
-        return name
-    alike = _alike(columns, name)
-    return alike[0] if len(alike) == 1 else None
-
-
-def check_columns(config: Config, columns: Sequence[str], table_name: str) -> None:
-    """Raise one `Refused` that names every column of the config that the table lacks, each with its place."""
-    problems = [
-        f"{config.where_is(loc)}: {_lacking(columns, name, table_name)}"
-        for loc, name in column_uses(config)
-        if resolve(columns, name) is None
-    ]
-    if problems:
-        raise Refused(*dict.fromkeys(problems))
-
-
-def column_uses(config: Config) -> Iterator[tuple[Loc, str]]:
-    """Yield each column that the config names, and where."""
-    for number, name in enumerate(config.phone.columns):
-        yield ("phone", "columns", number), name
-    yield from _uses_of(config.phone.region, ("phone", "region"))
-    yield from _uses_of(config.campaign_id, ("campaign_id",))
-    yield from _uses_of(config.variables, ("variables",))
-    contacts = config.secondary_contacts
-    if contacts is not None:
-        if contacts.group_by is not None:
-            yield ("secondary_contacts", "group_by"), contacts.group_by
-        yield from _uses_of(contacts.primary_when, ("secondary_contacts", "primary_when"))
-        yield from _uses_of(contacts.variables, ("secondary_contacts", "variables"))
-        for number, contact in enumerate(contacts.columns):
-            loc = ("secondary_contacts", "columns", number)
-            yield (*loc, "phone"), contact.phone
-            yield from _uses_of(contact.region, (*loc, "region"))
-            yield from _uses_of(contact.variables, (*loc, "variables"))
-    yield from _uses_of(config.where, ("where",))
-
-
-def platform_layout(columns: Sequence[str]) -> Config:
-    """Return the config for a table in the platform's own layout: `phone_number`, variables, `secondary_…`.
-
-    Columns without a name and those that result files add are left alone. A column `campaign_id` says the campaign.
-    """
-    layout = _Layout(columns)
-    for column in columns:
-        layout.take(column)
-    return layout.config()
-
-
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the file as people write it, short forms included."""
     found = Config.model_json_schema(by_alias=True, mode="validation")
@@ -569,114 +511,6 @@ def schema() -> dict[str, Any]:
         "title": "Config of lead-importer",
         **{key: value for key, value in found.items() if key != "title"},
     }
-
-
-def _uses_of(setting: object, loc: Loc) -> Iterator[tuple[Loc, str]]:
-    if isinstance(setting, RegionColumn | CampaignColumn | When):
-        yield (*loc, "column"), setting.column
-    elif isinstance(setting, Mapping):
-        for name, variable in setting.items():
-            for column in variable.columns:
-                yield (*loc, name, "template" if variable.template else "column"), column
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip(" \t\r\n\xa0\u200b\u2060\ufeff").strip().casefold()
-
-
-def _alike(columns: Iterable[str], name: str) -> list[str]:
-    return [column for column in columns if _folded(column) == _folded(name)]
-
-
-def _lacking(columns: Sequence[str], name: str, table_name: str) -> str:
-    alike = _alike(columns, name)
-    if alike:
-        return f"column {name!r} may be {' or '.join(map(repr, alike))} of {table_name}. Write one of them exactly."
-    if not columns:
-        return f"{table_name} has no columns, so no {name!r}."
-    return f"{table_name} has no column {name!r}{did_you_mean(name, columns)} Columns there: {_listed(columns)}."
-
-
-def _listed(columns: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, columns[:50]))
-    return shown if len(columns) <= 50 else f"{shown} and {len(columns) - 50} more"
-
-
-class _Layout:
-    """Columns of the platform's own layout, sorted by what they are for."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._phone = resolve(columns, "phone_number")
-        self._campaign: CampaignColumn | None = None
-        self._variables: dict[str, Variable] = {}
-        self._contact_phones: dict[int, str] = {}
-        self._contact_variables: dict[int, dict[str, Variable]] = {}
-        self._problems: list[str] = []
-
-    def take(self, column: str) -> None:
-        name = _folded(column)
-        if not name or column == self._phone or name in RESULT_COLUMNS:
-            return
-        contact = re.fullmatch(r"secondary_(?:phone_(\d+)|(\d+)_(.+))", name, re.DOTALL)
-        if name == "campaign_id":
-            self._campaign = CampaignColumn(column=column)
-        elif contact is None:
-            self._variable(self._variables, column.strip(), column)
-        elif not 1 <= (number := int(contact[1] or contact[2])) <= MAX_CONTACTS:
-            self._problems.append(
-                f"column {column!r}: there is no contact {number}; right is 1 to {MAX_CONTACTS}. Rename or remove it."
-            )
-        elif contact[1]:
-            other = self._contact_phones.setdefault(number, column)
-            if other != column:
-                self._problems.append(
-                    f"columns {other!r} and {column!r} are both the number of contact {number}. Remove one of them."
-                )
-        else:
-            variable = column.strip()[-len(contact[3]) :]
-            self._variable(self._contact_variables.setdefault(number, {}), variable, column)
-
-    def _variable(self, variables: dict[str, Variable], name: str, column: str) -> None:
-        if name in variables:
-            self._problems.append(
-                f"columns {variables[name].column!r} and {column!r} are both the variable {name!r}. Remove one of them."
-            )
-        variables[name] = Variable(column=column)
-
-    def config(self) -> Config:
-        if self._phone is None:
-            self._problems.insert(0, self._without_phone())
-        for number in sorted(self._contact_variables.keys() - self._contact_phones.keys()):
-            column = next(iter(self._contact_variables[number].values())).column
-            self._problems.append(
-                f"column {column!r} belongs to contact {number}, but there is no column 'secondary_phone_{number}'. "
-                "Add it, or rename the column."
-            )
-        if self._problems:
-            raise Refused(*self._problems)
-        contacts = tuple(
-            ContactColumn(phone=column, variables=self._contact_variables.get(number, {}))
-            for number, column in sorted(self._contact_phones.items())
-        )
-        return Config(
-            phone=Phone(columns=(str(self._phone),)),
-            campaign_id=self._campaign,
-            variables=self._variables,
-            secondary_contacts=Contacts(columns=contacts) if contacts else None,
-        )
-
-    def _without_phone(self) -> str:
-        alike = _alike(self._columns, "phone_number")
-        if alike:
-            return f"columns {' and '.join(map(repr, alike))} may both be 'phone_number'. Remove one of them."
-        meant = nearest("phone_number", self._columns) or nearest("phone", self._columns)
-        hint = f"; did you mean {meant!r}?" if meant else "."
-        return (
-            f"there is no column 'phone_number'{hint} Columns there: {_listed(self._columns) or 'none'}. "
-            "Without a config the platform's own layout is read; for other columns let lead-importer init write a config, "
-            "and name it with -c."
-        )
 
 
 def _tidy(node: Any, *, is_schema: bool = True) -> None:

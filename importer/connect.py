@@ -128,7 +128,7 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
             duplicate_texts=terms.api.duplicate_texts,
         ) as service:
             gate = Gate(pacer_from_now(terms.limits, learned), Stop(), say, service.clock)
-            service.on_limits = gate.hear
+            service.on_limits, service.on_wait = gate.hear, say
             service.clock.remembered = dict(facts.get("created_ahead") or {})
             if instance:
                 await service.campaigns()
@@ -136,4 +136,5 @@ async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], N
                     raise Refused(
                         f"run {run.run_id}: it sent to a sandbox at {base} that is gone, and its leads with it."
                     )
+            service.on_unreached = gate.tell_unreached
             yield Connection(service, ledger, ledger.hashes(run.service), gate, terms)

@@ -147,15 +147,19 @@ class Gate:
                 "--deadline ends that at a time, Ctrl-C now."
             )
 
-    def tell_unreached(self, why: str, seconds: float) -> None:
-        """Say at once that the server can't be reached, and when it is tried again; once for all who find that out."""
+    def tell_unreached(self, why: str, seconds: float | None = None) -> None:
+        """Say at once that the server can't be reached, and when it is tried again; once for all who find that out.
+
+        `seconds` are None where whoever asked decides about that.
+        """
         now = time.monotonic()
         if now - self._unreached_at >= _SILENCE:
             self._unreached_next, self._unreached_silence = now, _UNREACHED_SILENCE
         self._unreached_at = now
         if now >= self._unreached_next:
             self._unreached_next, self._unreached_silence = now + self._unreached_silence, 2 * self._unreached_silence
-            self._announce(f"The server can't be reached: {why}. Trying again in {max(seconds, 1.0):.0f} s.")
+            again = "" if seconds is None else f" in {max(seconds, 1.0):.0f} s"
+            self._announce(f"The server can't be reached: {why}. Trying again{again}.")
 
     def _there(self, now: float) -> float:
         """Return the server's time, by whose clock a limit is counted anew; by ours where it told none."""

@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import takewhile
 
 import phonenumbers
 import polars as pl
 
 from importer.cells import INVISIBLE, mend_phones
-from importer.config import resolve
+from importer.columns import resolve
 from importer.config_values import MAX_CONTACTS
 from importer.emails import invalid_emails
-from importer.header_words import Meaning, folded, language, meaning, names_a_thing
-from importer.phones import REGIONS, judge, parse_phones, region_code
+from importer.header_words import Meaning, bare_meaning, folded, language, meaning, names_a_thing
+from importer.phones import REGIONS, judge, parse_phones, phone_shaped, region_code
 from importer.records import Table
 
 #: Rows looked at: the first ones, and others spread over the rest.
@@ -30,8 +31,6 @@ _FEW_TEXTS = 100
 _MOST, _HALF = 0.9, 0.5
 
 
-_SHAPE = r"^'?(?:tel:)?\(?\+?[\d(][\d\s().\-/\u00a0\u2009\u202f\u2010-\u2014]{5,24}\d\)?$"
-_DATE_SHAPE = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?:[ T].*)?$"
 _WRITTEN_AS_PHONE = r"^'?(?:tel:)?(?:\+|00|\()|\d[ ()./-]+\d"
 
 #: Notations of dates, the likelier first; those that swap day and month stand side by side.
@@ -166,29 +165,26 @@ def guess(table: Table) -> Guess | None:
 def looks_like_data(table: Table) -> str | None:
     """Return the first header that is a phone number or an e-mail address: such a table has no header. Else None."""
     headers = pl.Series(table.headers, dtype=pl.String)
-    data = headers.str.contains(r"^\S+@\S+\.\S+$") | (_phone_shaped(headers) & headers.str.contains(r"(?:\d\D*){9}"))
+    data = headers.str.contains(r"^\S+@\S+\.\S+$") | (phone_shaped(headers) & headers.str.contains(r"(?:\d\D*){9}"))
     return next(iter(headers.filter(data)), None)
 
 
-def header_below(rows: Sequence[Sequence[str]]) -> int | None:
-    """Return where a header stands below titles, from 0: the first row that is full enough and speaks of a phone.
+def speaks_of_phones(rows: Sequence[Sequence[str]]) -> Callable[[Sequence[str]], bool]:
+    """Return what tells a header among a text file's first rows: one that speaks of a phone, and is full enough.
 
-    Full enough is what is more than half as full as the fullest. None where that is the first filled row, or where a row
-    above holds a number or an address as those of people do: rows would be lost.
+    Full enough is what is more than half as full as the fullest. In a single column a title is as full, so there a row that
+    says "Phone" alone, before the first number, goes before one that says more, such as "Phone list".
     """
-    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
-    enough = max(filled, default=0) // 2 + 1
-    for place, row in enumerate(rows):
-        if filled[place] >= enough and any(meaning(cell).kind == "phone" for cell in row):
-            return place if any(filled[:place]) else None
-        if _is_somebodys(row):
-            return None
-    return None
+    enough = max((sum(1 for cell in row if cell.strip()) for row in rows), default=0) // 2 + 1
+    meant = [row for row in rows if sum(1 for cell in row if cell.strip()) >= enough and _speaks(row, meaning)]
+    if enough == 1:
+        above = takewhile(lambda row: not phone_shaped(pl.Series(row, dtype=pl.String)).any(), rows)
+        meant = [row for row in above if _speaks(row, bare_meaning)] or meant
+    return lambda row: row in meant
 
 
-def _is_somebodys(row: Sequence[str]) -> bool:
-    cells = pl.Series(row, dtype=pl.String).str.strip_chars(INVISIBLE + "=\"'")
-    return bool((_phone_shaped(cells) | cells.str.contains(r"^\S+@\S+\.\S+$")).any())
+def _speaks(row: Sequence[str], says: Callable[[str], Meaning]) -> bool:
+    return any(says(cell).kind == "phone" for cell in row)
 
 
 @dataclass(slots=True)
@@ -267,7 +263,7 @@ class _Guesser:
 
     def _group(self) -> Group | None:
         """Return the rows that belong together: by a column called so, else by one that a role or its name bears out."""
-        numbers = [column.name for column in self.columns.values() if column.share(_phone_shaped) >= _HALF]
+        numbers = [column.name for column in self.columns.values() if column.share(phone_shaped) >= _HALF]
         numbers = [name for name in numbers if self.columns[name].meaning.kind == "phone"] or numbers
         for key in self._free("key") if numbers else ():
             groups = _Groups.of(self.table.cells, key.name, numbers)
@@ -322,7 +318,7 @@ class _Guesser:
     def _phones(self) -> dict[str, list[str]]:
         """Return the phone columns of each person, by header and cells; "" is the lead, and may be nobody's but the first."""
         called = [
-            column for column in self._free("phone") if not column.texts.len() or column.share(_phone_shaped) >= _HALF
+            column for column in self._free("phone") if not column.texts.len() or column.share(phone_shaped) >= _HALF
         ]
         if all(not column.texts.len() for column in called):
             called += [column for column in self._free(None, "key", "name") if self._holds_phones(column)]
@@ -340,7 +336,7 @@ class _Guesser:
 
     def _holds_phones(self, column: Column) -> bool:
         """Tell phone numbers under a header that does not say so from other digits: by how they are written."""
-        written = column.share(lambda texts: _phone_shaped(texts) & texts.str.contains(_WRITTEN_AS_PHONE))
+        written = column.share(lambda texts: phone_shaped(texts) & texts.str.contains(_WRITTEN_AS_PHONE))
         if written < _MOST:
             return False
         regions: list[str | None] = [None, *REGIONS[None]]
@@ -361,7 +357,7 @@ class _Guesser:
         if country is not None:
             return self._by_country(country)
         abroad = parse_phones(texts, None)["phone"]
-        national = texts.filter(abroad.is_null() & _phone_shaped(texts))
+        national = texts.filter(abroad.is_null() & phone_shaped(texts))
         if not national.len():
             return Region(
                 sure=Sure.SURE if texts.len() else Sure.UNSURE,
@@ -591,11 +587,6 @@ def _column(columns: Sequence[str], name: str, cells: pl.Series) -> Column:
 
 def _part(some: float, of: float) -> float:
     return some / of if of else 0.0
-
-
-def _phone_shaped(texts: pl.Series) -> pl.Series:
-    digits = texts.str.count_matches(r"\d")
-    return texts.str.contains(_SHAPE) & digits.is_between(7, 15) & ~texts.str.contains(_DATE_SHAPE)
 
 
 def _are_emails(texts: pl.Series) -> pl.Series:

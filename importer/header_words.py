@@ -111,6 +111,13 @@ def meaning(header: str) -> Meaning:
     return Meaning(kind, " ".join(people))
 
 
+def bare_meaning(header: str) -> Meaning:
+    """Do the same for a header that says nothing else: "Phone number" and "Mobile phone", but not "Phone list"."""
+    said = meaning(header)
+    left = _PATTERNS[said.kind].sub(" ", folded(header)) if said.kind else ""
+    return said if not _IDENTIFIER.sub(" ", _RELATIVE.sub(" ", left)).strip() else Meaning(None)
+
+
 def folded(header: str) -> str:
     """Return a header's words in lower case, without accents and punctuation: "eMail-Adresse 2" is "e mail adresse 2"."""
     parted = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", header)

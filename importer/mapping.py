@@ -15,7 +15,8 @@ import orjson
 import polars as pl
 
 from importer.cells import INVISIBLE, Mended, Mending, use_of
-from importer.config import Config, RegionColumn, resolve
+from importer.columns import resolve
+from importer.config import Config, RegionColumn
 from importer.dates import read_dates
 from importer.emails import invalid_emails
 from importer.phones import REGIONS, TOTALS, parse_phones, region_code
@@ -95,7 +96,7 @@ class Mapped:
 
 
 def map_rows(mended: Mended, config: Config) -> Mapped:
-    """Map every row of a table by `config`, whose columns must exist in it (`config.check_columns`)."""
+    """Map every row of a table by `config`, whose columns must exist in it (`columns.check_columns`)."""
     return _Mapper(mended, config).map()
 
 

@@ -1,15 +1,14 @@
 """The options that commands share, and how a command ends. Nothing heavy is imported here."""
 
-import re
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from importer.errors import ExitStatus, LeadImporterError
+from importer.usage import one_of, whole
 
 EXIT_STATUS = """\b
 EXIT STATUS
@@ -37,29 +36,6 @@ class Includable(StrEnum):
     DUPLICATE = "duplicate"
     SUPPRESSED = "suppressed"
     FILTERED = "filtered"
-
-
-class WrongOption(typer.BadParameter):
-    """A value that an option can't take, told as everything else is: without the library's words around it."""
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Tell it on stderr."""
-        (file or sys.stderr).write(f"{self.message}\n")
-
-
-def whole(option: str, what: str, *, low: int, high: int | None = None, advice: str = "") -> Callable[[object], int]:
-    """Return what reads a whole number; `what` it should be, such as "number of leads", and `advice` are for people."""
-
-    def read(value: object) -> int:
-        text = str(value).strip()
-        if re.fullmatch(r"[0-9]{1,18}", text) and low <= int(text) <= (int(text) if high is None else high):
-            return int(text)
-        right = f"from {low}" if high is None else f"from {low} to {high}"
-        raise WrongOption(
-            f"{option}: {text!r} is no {what}. Right is a whole number {right}. {advice or 'Write it so, or leave it out.'}"
-        )
-
-    return read
 
 
 Inputs = Annotated[
@@ -165,7 +141,13 @@ Yes = Annotated[
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar and no progress lines.")]
 Logs = Annotated[
-    LogFormat, typer.Option("--log-format", help="Talk and progress on stderr as text, or as one JSON object a line.")
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        metavar="text|json",
+        parser=one_of("--log-format", "format of a log", LogFormat),
+        help="Talk and progress on stderr as text, or as one JSON object a line.",
+    ),
 ]
 LedgerFile = Annotated[
     Path | None,
@@ -178,6 +160,7 @@ Include = Annotated[
     typer.Option(
         "--include",
         metavar="STATUS",
+        parser=one_of("--include", "status that can be included", Includable),
         help="Send rows of this status too: unknown, duplicate, suppressed or filtered.",
         show_default=False,
     ),
@@ -186,16 +169,6 @@ RunId = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A run's ID, its beginning, or last; see history.", show_default=False),
 ]
-
-
-def duration(option: str, text: str) -> float:
-    """Return seconds; a text that is none is refused as the option's."""
-    from importer.config_values import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise WrongOption(f"{option}: {text!r} can't be read. Right is {error}; a number alone is seconds.") from None
 
 
 def end(work: Callable[[], ExitStatus], problem: Callable[[str], None]) -> None:

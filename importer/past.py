@@ -74,6 +74,7 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         ("Run", run.run_id),
         ("Command", run.command + _options(run.request)),
         ("Undoes", run.request.get("run")),
+        ("Went on from", ", ".join(went_on_from(ledger, run))),
         ("By", run.who),
         ("Began", f"{_when(run.started_at)}, local time"),
         ("Ended", f"{_when(run.finished_at)}, exit status {run.exit_status}: {ended}" if run.finished_at else ended),
@@ -94,6 +95,19 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         result = f"{one.result_path} (SHA-256 {_short(one.result_sha256)})" if one.result_path else "not written"
         lines += [("Input", f"{one.path} (SHA-256 {_short(one.sha256)})"), ("Result", result)]
     return "\n".join(f"{name + ':':<16} {value}" for name, value in lines if value)
+
+
+def went_on_from(ledger: Ledger, run: Run) -> list[str]:
+    """Return the runs whose results a retry took, the last one of each: it created leads beside theirs. None: not known."""
+    if run.command != "retry":
+        return []
+    taken = {one.path for one in ledger.inputs(run.run_id)}
+    wrote: dict[object, str] = {}
+    for before in ledger.runs():  # the newest first
+        for one in ledger.inputs(before.run_id) if before.run_id < run.run_id else ():
+            if one.result_path in taken:
+                wrote.setdefault(one.result_path, before.run_id)
+    return sorted(set(wrote.values()))
 
 
 def _undoes(run: Run) -> str:

@@ -31,6 +31,8 @@ _MANY = 5_000
 
 _SCHEMA = {"phone": pl.String, "code": pl.String, "reason": pl.String}
 
+_SHAPE = r"^'?(?:tel:)?\(?\+?[\d(][\d\s().\-/\u00a0\u2009\u202f\u2010-\u2014]{5,24}\d\)?$"
+_DATE_SHAPE = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?:[ T].*)?$"
 _PLAIN = re.compile(phone_patterns.PLAIN)
 _DATE = re.compile(phone_patterns.DATE)
 _FLOAT = re.compile(phone_patterns.FLOAT)
@@ -138,6 +140,12 @@ REGIONS: dict[str | None, tuple[str, ...]] = {
 }
 _ELSEWHERE = ("NL", "SE", "NO", "DK", "FI", "PL", "CZ", "GR", "TR")
 REGIONS[None] = tuple(dict.fromkeys([code for codes in REGIONS.values() for code in codes] + [*_ELSEWHERE]))
+
+
+def phone_shaped(texts: pl.Series) -> pl.Series:
+    """Tell which texts are written as a number is, valid or not, and are no date."""
+    digits = texts.str.count_matches(r"\d")
+    return texts.str.contains(_SHAPE) & digits.is_between(7, 15) & ~texts.str.contains(_DATE_SHAPE)
 
 
 def region_code(name: str) -> str | None:

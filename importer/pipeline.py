@@ -18,6 +18,7 @@ import polars as pl
 from importer import config as configs
 from importer import results
 from importer.cells import mend
+from importer.columns import check_columns, column_uses, resolve
 from importer.config import Config
 from importer.config_values import parse_region
 from importer.errors import ExitStatus, LeadImporterError, Refused, gravest
@@ -26,12 +27,14 @@ from importer.ledger import SANDBOX_RUN, Ledger, Run, new_run_id
 from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows, regions_of
 from importer.plan import Work
-from importer.read import expand, read
+from importer.platform_layout import platform_layout
+from importer.read import expand
 from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status, Table
 from importer.rehearse import Sent, rehearse
 from importer.replay import replay
 from importer.suppress import suppression_list
+from importer.titles import IsHeader, read_titled
 from importer.wording import count_of
 from importer.write import colliding, fits, result_path, write_result
 
@@ -230,11 +233,12 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
         screen.say(note)
     config = None if request.config is None else configs.load(request.config)
     source = Source() if config is None else _source(config)
+    has_all = _has_all(None if config is None else _in_region(config, request.region))
     tables: list[Table] = []
     problems: list[str] = []
     for path in paths:
         try:
-            table = read(path, source)
+            table = read_titled(path, source, has_all)
         except Refused as refusal:
             problems += refusal.problems
             continue
@@ -253,6 +257,12 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
 def _source(config: Config) -> Source:
     found = config.source
     return Source(found.sheet, found.header_row, found.hidden, found.encoding, found.delimiter, found.short_rows)
+
+
+def _has_all(config: Config | None) -> IsHeader:
+    """Return what tells whether columns are those that a config names, or that the platform's own layout needs."""
+    names = {"phone_number"} if config is None else {name for _, name in column_uses(config)}
+    return lambda columns: all(resolve(columns, name) is not None for name in names)
 
 
 def _wrong_command(request: Request, table: Table) -> list[str]:
@@ -304,7 +314,7 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     works = []
     for table, (user, previous) in zip(tables, parted, strict=True):
         if user.columns:
-            configs.check_columns(config, user.columns, str(table.path))
+            check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include, seconds))
         for note in works[-1].mapped.notes:
             screen.say(f"{table.path.name}: {note}")
@@ -327,17 +337,14 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
             raise Refused(
                 "the inputs have different columns. Without a config they must be alike: run them one by one, or write a config with -c."
             )
-        config = layouts[0] if layouts else configs.platform_layout(["phone_number"])
+        config = layouts[0] if layouts else platform_layout(["phone_number"])
     if request.campaign is not None:
         if config.campaign_id is not None and not isinstance(config.campaign_id, int):
             raise Refused(
                 f"--campaign {request.campaign}: the campaign comes from column {config.campaign_id.column!r} already. Leave one of them out."
             )
         config = config.model_copy(update={"campaign_id": request.campaign})
-    if request.region is not None:
-        config = config.model_copy(
-            update={"phone": config.phone.model_copy(update={"region": _region(request.region)})}
-        )
+    config = _in_region(config, request.region)
     if config.campaign_id is None:
         raise Refused(
             "no campaign: give its number with --campaign, or set campaign_id in the config. Nothing is sent without one."
@@ -347,9 +354,16 @@ def _config(request: Request, tables: Sequence[Table]) -> Config:
 
 def _platform_layout(table: Table) -> Config:
     try:
-        return configs.platform_layout(table.columns)
+        return platform_layout(table.columns)
     except Refused as error:
         raise Refused(*(f"{table.path}: {problem}" for problem in error.problems)) from None
+
+
+def _in_region(config: Config, region: str | None) -> Config:
+    """Put the command line's region in place of the config's; None: it says nothing."""
+    if region is None:
+        return config
+    return config.model_copy(update={"phone": config.phone.model_copy(update={"region": _region(region)})})
 
 
 def _region(text: str) -> str:

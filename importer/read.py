@@ -13,7 +13,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -72,35 +72,50 @@ READERS: dict[str, Reader] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An input as it was loaded, unpacked and told apart by its content: loaded once, it can be read again otherwise."""
+
+    path: Path
+    content: bytes
+    kind: str
+    sha256: str
+    """Of the file as it stands, packed."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> "Opened":
+        """Load one input, compressed or not, or what is piped in (`unpack.STDIN`). Raises `Refused` for what is no table."""
+        packed = _bytes(path)
+        path = STDIN_NAME if path == STDIN else path
+        sha256 = hashlib.sha256(packed).hexdigest()
+        content, note = unpack(path, packed)
+        return cls(path, content, _kind(path, content), sha256, (note,) if note else ())
+
+    def read(self, source: Source) -> Table:
+        """Return the rows; raises as `read` does."""
+        try:
+            table = READERS[self.kind](self.path, self.content, kind=self.kind, source=source, sha256=self.sha256)
+        except MemoryError as error:
+            raise Refused(
+                f"{self.path}: the list is larger than the memory that is free. Split it into several files, and run them one "
+                "after another."
+            ) from error
+        _refuse_long_cells(table)
+        return replace(table, notes=(*self.notes, *table.notes, *_unnamed(table)))
+
+    def top(self, source: Source, count: int) -> dict[str, list[list[str]]]:
+        """Return the first rows of a text file as each delimiter that it may have would part them; of a workbook none."""
+        return top_rows(self.path, self.content, source, count) if self.kind == "csv" else {}
+
+
 def read(path: Path, source: Source) -> Table:
     """Read one input, compressed or not, or what is piped in (`unpack.STDIN`).
 
     A row that can't be trusted is a problem of the table. Raises `Refused` where the file can't be read as a whole. A result file of ours is read from its own header row,
     whatever `source` says. `Table.sha256` is that of the file as it stands, packed.
     """
-    packed = _bytes(path)
-    path = STDIN_NAME if path == STDIN else path
-    sha256 = hashlib.sha256(packed).hexdigest()
-    content, note = unpack(path, packed)
-    del packed
-    kind = _kind(path, content)
-    try:
-        table = READERS[kind](path, content, kind=kind, source=source, sha256=sha256)
-    except MemoryError as error:
-        raise Refused(
-            f"{path}: the list is larger than the memory that is free. Split it into several files, and run them one "
-            "after another."
-        ) from error
-    _refuse_long_cells(table)
-    return replace(table, notes=(*([note] if note else []), *table.notes, *_unnamed(table)))
-
-
-def top_of_text(path: Path, count: int) -> dict[str, list[list[str]]]:
-    """Return the first rows of a text file as each delimiter would part them; of what can be read only once, or is no text, none."""
-    if not path.is_file():
-        return {}
-    content, _ = unpack(path, _bytes(path))
-    return top_rows(path, content, count) if _kind(path, content) == "csv" else {}
+    return Opened.load(path).read(source)
 
 
 def _unnamed(table: Table) -> list[str]:

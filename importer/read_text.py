@@ -100,6 +100,7 @@ def read_text(
         tuple(notes),
         delimiter=delimiter,
         encoding=text.encoding,
+        left_over=body.left_over,
         ends_in_cell=not utf8.endswith((b"\n", b"\r", b'"', delimiter.encode())),
     )
 
@@ -112,10 +113,13 @@ def peek_text(start: bytes) -> Sequence[str]:
     return next((record for record in _Records(Path(), utf8, delimiter) if _is_filled(record)), [])
 
 
-def top_rows(path: Path, content: bytes, count: int) -> dict[str, list[list[str]]]:
-    """Return the first `count` rows, blank ones too, as each delimiter would part them; raises as `read_text` does."""
-    sample = _DECLARED.sub(b"", to_utf8(path, content, None).utf8[:_SAMPLE_BYTES], count=1)
-    return {delimiter: list(islice(_Records(path, sample, delimiter), count)) for delimiter in DELIMITERS}
+def top_rows(path: Path, content: bytes, source: Source, count: int) -> dict[str, list[list[str]]]:
+    """Return the first `count` rows, blank ones too, as each delimiter that it may have would part them; raises as `read_text` does."""
+    sample = to_utf8(path, content, source.encoding).utf8[:_SAMPLE_BYTES]
+    declared = _DECLARED.match(sample)
+    known = source.delimiter or (declared[1].decode("latin-1") if declared else "")
+    sample = sample[declared.end() :] if declared else sample
+    return {delimiter: list(islice(_Records(path, sample, delimiter), count)) for delimiter in known or DELIMITERS}
 
 
 # Delimiter.
@@ -277,6 +281,8 @@ def _header(path: Path, records: _Records, header_row: int | None) -> list[str]:
 class _Body:
     cells: pl.DataFrame
     problems: "list[_Problem]"
+    left_over: tuple[tuple[int, str], ...] = ()
+    """As in `Table`."""
 
 
 #: As in `PROBLEMS`.
@@ -372,12 +378,14 @@ def _careful(records: _Records, names: list[str], width: _Width, chunk_rows: int
     above, height, last = records.number, 0, 0
     frames, problems = [pl.DataFrame(schema=schema)], []
     short: list[tuple[int, list[str]]] = []
+    left_over: list[tuple[int, str]] = []
     rows = iter(records)
     while chunk := list(islice(rows, chunk_rows)):
         for place, record in enumerate(chunk):
             if len(record) != len(names):
                 chunk[place] = _fitted(record, len(names))
                 problems += _too_long(height + place, record, len(names))
+                left_over += [(height + place, cell) for cell in record[len(names) :] if cell.strip()]
                 short += [(height + place, record)] if record and len(record) < width.least else []
             if record:
                 last = height + place + 1
@@ -393,7 +401,7 @@ def _careful(records: _Records, names: list[str], width: _Width, chunk_rows: int
     broken = {number - above - 1: why for number, why in records.broken.items() if number > above}
     problems = [problem for problem in problems if problem[0] not in broken]
     problems += [(index, 0, "broken_quote", None, why, True) for index, why in broken.items()]
-    return _Body(pl.concat(frames).head(last), problems)
+    return _Body(pl.concat(frames).head(last), problems, tuple(left_over))
 
 
 def _fitted(record: list[str], width: int) -> list[str]:

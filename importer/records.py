@@ -129,6 +129,8 @@ class Table:
     """Of a text file."""
     encoding: str | None = None
     """Of a text file."""
+    left_over: tuple[tuple[int, str], ...] = ()
+    """Cells of a text file beyond its header, which are in no column: the row's place from 0, and the cell."""
     ends_in_cell: bool = False
     """Whether a text file ends within a cell, for all that is known: its last line has no line end."""
 

@@ -132,6 +132,7 @@ class _Session:
             connections=(self.concurrency or MOST) + _BESIDE,
             duplicate_texts=self.config.api.duplicate_texts,
         ) as service:
+            service.on_wait = self.screen.say
             campaigns = None
             if is_loopback(base):  # only there can a sandbox be, and its instance is part of its address
                 campaigns = await service.campaigns()

@@ -52,12 +52,16 @@ def suppression_list(paths: Sequence[Path], regions: Collection[str]) -> tuple[d
 
 
 def _cells(table: Table) -> pl.DataFrame:
-    """Return every filled cell as `row` (Int64) and `text` (String), the header's too, as it may be a number."""
+    """Return every filled cell as `row` (Int64) and `text` (String).
+
+    Those of the header too, as it may be a number, and those beyond the header: a comma in a name must protect nobody less.
+    """
     rows = table.places["row"]
     above = 1 if rows.is_empty() else int(rows[0]) - 1
     headers = pl.DataFrame({"row": [above] * len(table.headers), "text": table.headers}, schema=_CELLS)
     columns = [pl.DataFrame({"row": rows, "text": column}, schema=_CELLS) for column in mend_phones(table)]
-    return pl.concat([headers, *columns]).drop_nulls("text")
+    beyond = [(rows[index], text) for index, text in table.left_over]
+    return pl.concat([headers, *columns, pl.DataFrame(beyond, schema=_CELLS, orient="row")]).drop_nulls("text")
 
 
 def _numbers(texts: pl.Series, regions: Collection[str]) -> pl.DataFrame:

@@ -136,7 +136,8 @@ async def _listed(
             return await _read_pages(connection, campaign_id, since, wanted)
         except LookupFailed as failed:
             failure = failed
-            await anyio.sleep(min(failed.verdict.retry_after or 2.0**attempt, 60.0))
+            if attempt < _TRIES - 1:
+                await anyio.sleep(min(failed.verdict.retry_after or 2.0**attempt, 60.0))
     raise Stopped(f"the leads can't be listed: {failure}. Run undo again to go on.")
 
 
@@ -285,5 +286,6 @@ async def _delete(connection: Connection, lead: _Ours, shown: Created | None) ->
             return str(verdict.message)
         if verdict.meaning is Meaning.STOP:  # an earlier try may have done it: undoing again tells
             raise Stopped(f"{verdict.message} Run undo again to go on.")
-        await anyio.sleep(min(verdict.retry_after or 0.5 * 2**attempt, 60.0))
+        if attempt < _TRIES - 1:
+            await anyio.sleep(min(verdict.retry_after or 0.5 * 2**attempt, 60.0))
     raise Stopped(f"lead {lead.lead_id} can't be deleted now: {verdict.message}. Run undo again to go on.")

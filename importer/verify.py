@@ -35,8 +35,10 @@ class Abilities:
     campaigns: bool
 
 
-def verify(asked: Asked, campaign: int | None, say: Callable[[str], None]) -> ExitStatus:
-    """Tell what key, address and campaigns come to.
+def verify(
+    asked: Asked, campaign: int | None, say: Callable[[str], None], *, on_wait: Callable[[str], None]
+) -> ExitStatus:
+    """Tell what key, address and campaigns come to, and `on_wait` what is waited for.
 
     Raises `Refused` for what is wrong on this side or a campaign that is not there, `Stopped` where the server refuses
     the key or can't be reached.
@@ -49,14 +51,21 @@ def verify(asked: Asked, campaign: int | None, say: Callable[[str], None]) -> Ex
     mapped = config.campaign_id.map if config and not isinstance(config.campaign_id, int | None) else None
     several = [wanted] if wanted else sorted(set((mapped or {}).values()))
     allow = config.allow_duplicate if config else False
-    return anyio.run(_online, terms, base, key, several, allow, say)
+    return anyio.run(_online, terms, base, key, several, allow, say, on_wait)
 
 
 async def _online(
-    terms: Terms, base: str, key: str, wanted: Sequence[int], allow: bool, say: Callable[[str], None]
+    terms: Terms,
+    base: str,
+    key: str,
+    wanted: Sequence[int],
+    allow: bool,
+    say: Callable[[str], None],
+    on_wait: Callable[[str], None],
 ) -> ExitStatus:
     say(f"Address: {base}")
     async with Service(base, key, timeout=terms.delivery.timeout, connections=2) as service:
+        service.on_wait = on_wait
         account = await service.me()
         if account is not None:
             said = [("", account.name), ("", account.email), ("balance ", account.balance)]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from importer.config import load
+from importer.config import Config, load
 from importer.errors import Refused
 from importer.sandbox import Options, Sandbox
 
@@ -147,6 +147,51 @@ def memory(box: Sandbox) -> dict[str, Any]:
     """Return what the server knows, asked over the wire."""
     with urllib.request.urlopen(box.url.removesuffix("/api") + "/sandbox/memory") as answer:
         return json.load(answer)
+
+
+# Init.
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Callable[..., tuple[Config, str, str]]:
+    """Run init on rows; return the config, its text, and what is said."""
+    from importer.starter import start
+    from importer.starter_text import Asked
+
+    def run(rows: Sequence[Sequence[str]] | bytes, **asked: Any) -> tuple[Config, str, str]:
+        path = tmp_path / ("leads.csv" if not isinstance(rows, bytes) else "leads.xlsx")
+        if isinstance(rows, bytes):
+            path.write_bytes(rows)
+        else:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(rows)
+        target = tmp_path / "leads.yaml"
+        target.unlink(missing_ok=True)
+        starter = start(Asked(path, **asked))
+        assert starter.path == target
+        return load(target), target.read_text(encoding="utf-8"), "\n".join(starter.told)
+
+    return run
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Run a command in this process, in a folder and a state of its own: loading all libraries anew takes longer."""
+    from importer.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
+    monkeypatch.setenv("OTONISTARK_API_KEY", KEY)
+
+    def run(*words: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            app(words)
+        said = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), said.out, said.err)
+
+    return run
 
 
 # Configs.

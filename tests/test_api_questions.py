@@ -1,7 +1,10 @@
 """What the service is asked, and what is made of its answers: over real sockets, on both loops."""
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -192,6 +195,57 @@ def test_a_refused_key_and_an_unreachable_server_stop_the_first_question(
         run(uvloop, lambda: with_service(server.address, lambda api: api.campaigns()))
     with closed_port() as address, pytest.raises(Stopped, match="can't be reached"):
         run(uvloop, lambda: with_service(address, lambda api: api.campaigns()))
+
+
+def told_while_waiting(uvloop: bool, address: str, timeout: float = SHORT) -> list[str]:
+    """Ask for the campaigns, and return what people are told until there is an answer or none."""
+    said: list[str] = []
+
+    async def ask(service: Service) -> None:
+        service.on_wait = said.append
+        with suppress(Stopped):
+            await service.campaigns()
+
+    run(uvloop, lambda: with_service(address, ask, patience=timeout))
+    return said
+
+
+def test_a_question_that_can_not_be_sent_is_told(uvloop: bool) -> None:
+    said: list[str] = []
+
+    async def ask(service: Service) -> None:
+        service.on_unreached = said.append
+        with suppress(LookupFailed):
+            await service.find_leads(7, "12125550100")
+
+    with closed_port() as address:
+        run(uvloop, lambda: with_service(address, ask))
+    assert said == ["no connection could be made (connection refused)"]
+
+
+def test_what_is_waited_for_before_the_first_lead_is_told_once_and_until_when(
+    uvloop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importer.api._FIRST_BACK_OFF", 0.01)
+    with closed_port() as address:
+        (said,) = told_while_waiting(uvloop, address)
+    pattern = r"The server can't be reached: no connection .*\. Nothing was done yet; it is tried until (\d\d:\d\d:\d\d) at the latest"
+    found = re.match(pattern, said)
+    assert found, said
+    until = datetime.strptime(found[1], "%H:%M:%S").time()
+    now = datetime.now()
+    assert until in [(now + timedelta(seconds=seconds)).time().replace(microsecond=0) for seconds in range(6)]
+    monkeypatch.setattr("importer.api._LONG", 0.05)
+    with RawServer(hang) as server:
+        (said,) = told_while_waiting(uvloop, server.address, timeout=0.2)
+    assert f"{server.address} has not answered yet. Nothing was done yet; it is tried until" in said
+    monkeypatch.setattr("importer.api._LONGEST_WAIT", 0.06)
+    slow = reply("{}", "503 Slow", extra="Retry-After: 30\r\n")
+    with RawServer(answering(slow, slow, slow, slow)) as server:
+        (said,) = told_while_waiting(uvloop, server.address)
+    assert "answers 503, to wait" in said
+    with RawServer(answering(reply("[]"))) as server:
+        assert told_while_waiting(uvloop, server.address) == []
 
 
 def test_the_first_question_waits_where_the_server_asks_to(uvloop: bool) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from importer.columns import check_columns, column_uses, resolve
 from importer.config import (
     CampaignColumn,
     Config,
@@ -16,16 +17,13 @@ from importer.config import (
     RegionColumn,
     Variable,
     When,
-    check_columns,
-    column_uses,
     load,
-    platform_layout,
-    resolve,
     schema,
 )
 from importer.config_problems import Settings
 from importer.config_values import Limit, Part, parse_duration, parse_rate, parse_region
 from importer.errors import Refused
+from importer.platform_layout import platform_layout
 from importer.records import RESULT_COLUMNS
 
 CONTRACT = """\

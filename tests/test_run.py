@@ -24,6 +24,7 @@ from importer.mapping import map_rows
 from importer.read import read
 from importer.records import Source
 from importer.sandbox import Options, Sandbox
+from importer.suppress import suppression_list
 
 CONFIG = """\
 campaign_id: 7
@@ -319,7 +320,8 @@ def test_an_unreachable_server_ends_with_status_3_and_sends_nothing(desk: Desk) 
     desk.write("c.yaml", CONFIG)
     ended = desk.run("run", "a.csv", "-c", "c.yaml", "--base-url", f"http://127.0.0.1:{port}/api", *FAST)
     assert ended.status == 3
-    assert "can't be reached" in ended.err
+    assert ended.err.count("Nothing was done yet; it is tried until") == 1
+    assert ended.err.index("it is tried until") < ended.err.index("the service can't be reached")
     assert "Traceback" not in ended.err
 
 
@@ -440,6 +442,20 @@ def test_rows_of_a_suppression_list_that_protect_nobody_are_told(desk: Desk, san
     ended = desk.run("check", "a.csv", "-c", "c.yaml")
     assert "Warning: suppression" not in ended.err
     assert statuses(desk.rows("a.check.csv")) == ["suppressed", "suppressed"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,phone\nDoe, Jane,+12125550101\n",
+        'name,phone\n"Doe"s, Jane,+12125550101\n',
+        "do not call, 2026\nDoe,New York,+12125550101\n",
+    ],
+)
+def test_a_number_beyond_the_header_of_a_suppression_list_is_held_back(text: str, tmp_path: Path) -> None:
+    (tmp_path / "dnc.csv").write_text(text + "Bea,+12125550199\n", encoding="utf-8")
+    found, _ = suppression_list([tmp_path / "dnc.csv"], {"US"})
+    assert set(found) == {"+12125550101", "+12125550199"}
 
 
 def test_numbers_of_a_suppression_list_are_read_in_the_countries_of_the_rows(desk: Desk, sandbox: Sandbox) -> None:

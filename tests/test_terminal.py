@@ -12,8 +12,9 @@ from conftest import Desk, memory
 from past_runs import desk_with
 
 from importer.cli import app
-from importer.options import duration
+from importer.options import Includable
 from importer.sandbox import Sandbox
+from importer.usage import duration, one_of
 
 CTRL_C, CTRL_D = "Ctrl-C", "\x04"
 
@@ -118,7 +119,17 @@ def test_a_reader_that_has_gone_has_had_enough(desk: Desk, words: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-# Values that options can't take.
+# Command lines that can't be taken.
+
+
+def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line with which a command line is refused."""
+    with pytest.raises(SystemExit) as ended:
+        app(words.split())
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    (line,) = told.err.splitlines()
+    return line
 
 
 @pytest.mark.parametrize(
@@ -130,18 +141,47 @@ def test_a_reader_that_has_gone_has_had_enough(desk: Desk, words: str) -> None:
         ("run a.csv --concurrency 257", "--concurrency: '257' is no number of leads in flight. Right is a whole number from 1 to 256."),
         ("history --limit 1e3", "--limit: '1e3' is no number of runs. Right is a whole number from 1."),
         ("sandbox --port http", "--port: 'http' is no port. Right is a whole number from 0 to 65535."),
+        ("sandbox --faults 7%", "--faults: '7%' is no share. Right is a number from 0 to 1, such as 0.07."),
+        ("sandbox --latency -1", "--latency: '-1' is no time in seconds. Right is a number from 0 on, such as 0.2."),
+        ("run a.csv --log-format xml", "--log-format: 'xml' is no format of a log. Right is text or json."),
+        ("run a.csv --include unknwn", "--include: 'unknwn' is no status that can be included; did you mean unknown? Right is unknown, duplicate,"),
+        ("run a.csv --include created", "--include: 'created' is no status that can be included. Right is"),
         ("settle last --wait soon", "--wait: 'soon' can't be read. Right is a duration, such as 30s, 2m, 1h or 500ms; a number alone"),
     ],
 )  # fmt: skip
 def test_a_value_that_an_option_can_not_take_is_told_in_our_words(
     words: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        app(words.split())
-    told = capsys.readouterr()
-    assert (ended.value.code, told.out) == (2, "")
-    assert told.err.startswith(said)
-    assert told.err.count("\n") == 1
+    assert refused(words, capsys).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "help_of"),
+    [
+        ("run a.csv --campain 7", "lead-importer run: there is no option --campain; did you mean --campaign?", "run "),
+        ("undo last --sandbox", "lead-importer undo: there is no option --sandbox; run, check and retry have it.", "undo "),
+        ("history --version", "lead-importer history: there is no option --version; it stands alone: lead-importer --version.", "history "),
+        ("check a.csv -x", "lead-importer check: there is no option -x.", "check "),
+        ("--versio", "lead-importer: there is no option --versio; did you mean --version?", ""),
+        ("chek a.csv", "lead-importer: there is no command 'chek'; did you mean check? Commands: run, check, retry,", ""),
+        ("leads.csv", "lead-importer: there is no command 'leads.csv', and a file needs one before it: lead-importer run leads.csv.", "run "),
+        ("run", "lead-importer run: INPUT is missing. CSV or Excel files, or patterns", "run "),
+        ("settle -c c.yaml", "lead-importer settle: RUN is missing. A run's ID, its beginning, or last;", "settle "),
+        ("init my list.csv", "lead-importer init: 'list.csv' is more than it takes; right is INPUT. Names with spaces need quotes.", "init "),
+        ("run a.csv --campaign", "lead-importer run: --campaign needs a value behind it: --campaign ID.", "run "),
+        ("run a.csv --yes=no", "lead-importer run: --yes takes no value. Write it alone.", "run "),
+    ],
+)  # fmt: skip
+def test_a_command_line_that_can_not_be_taken_is_told_in_our_words_with_the_help_that_says_more(
+    words: str, said: str, help_of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(words, capsys)
+    assert told.startswith(said)
+    assert told.endswith(f" See: lead-importer {help_of}--help")
+
+
+def test_words_of_options_are_read_in_any_case() -> None:
+    assert one_of("--include", "status", Includable)("Unknown") is Includable.UNKNOWN
 
 
 def test_a_number_alone_is_seconds_and_the_help_says_so(capsys: pytest.CaptureFixture[str]) -> None:

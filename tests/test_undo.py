@@ -128,6 +128,31 @@ def test_what_was_undone_is_sent_by_retry_as_the_config_says_now_whatever_ids_th
     assert {lead["phone_number"] for lead in memory(sandbox)["leads"]} == {"+12125550100", "+12125550102"}
 
 
+def test_undo_of_a_retry_is_of_the_retry_alone_and_names_the_run_before_and_a_refusal_stands_alone(
+    tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve()
+    desk = desk_with(tmp_path, box, 3)
+    first = run(desk, "--limit", "1")
+    assert desk.run("retry", "a.results.csv", "-c", "c.yaml", *FAST).status == 0
+    retry = desk.rows("a.results.csv")[1]["import_run_id"]
+    ended = desk.run("undo", "last", "-c", "c.yaml")
+    said = f"Run {retry} is a retry: what was created before it stays. To undo that, too: lead-importer undo {first} -c c.yaml\n"
+    assert (ended.status, ended.out, ended.err.count(said)) == (0, "2 leads deleted, 0 kept.\n", 1), ended.err
+    again = desk.run("undo", "last", "-c", "c.yaml")
+    assert (again.status, again.out) == (0, "0 leads deleted, 0 kept.\n")
+    assert again.err == f"Run {retry} created no lead that is still there.\n{said}"
+    assert f"Went on from:    {first}\n" in desk.run("show", "last").out
+    box.__exit__(None, None, None)
+    ended = desk.run(*said.strip().partition("lead-importer ")[2].split())
+    assert (ended.status, ended.out) == (3, "")
+    waiting, refusal = ended.err.splitlines()
+    assert waiting.startswith(
+        "The server can't be reached: no connection could be made (connection refused). Nothing was done yet"
+    )
+    assert "the service can't be reached" in refusal
+
+
 async def _pages(box: Sandbox) -> int:
     async with Service(box.url, "key", timeout=5, connections=1) as service:
         return sum([len(page or ()) async for page in service.pages(7)])
