@@ -333,10 +333,10 @@ REASONS = {
     "and one or two more narrow the limit down; at 60/min half a percent of the first five minutes is 1.5 requests. Counted "
     "by bursts it is at most one in 200 requests, and four.",
     "b": "one way takes half a latency longer now and then. A full window of 1 s leaves room for 2 % of jitter; what goes "
-    "beyond is refused, or costs pace: at least 80 %, then 90 %.",
+    "beyond is refused, or costs pace: at least 83 %, then 93 %.",
     "c": "the first 429 at 200/s is heard after 7 s at 350/s, and the clock's seconds hide by up to a third what the limit "
     "is; at 300 ms each further 429 costs 60 requests and a window or two: at least 96 %.",
-    "d": "a limit that changes untold: one try for more in 200 requests, or two minutes, keeps refusals near half a "
+    "d": "a limit that changes untold: one try for more in 300 requests, or one or two minutes, keeps refusals near half a "
     "percent, so a limit per minute takes minutes to be found. Measured from 150 s (per minute: ten minutes) after the "
     "change: at least 97 % (per minute: 65 %); a bucket's savings draw up to 1.6 % refusals.",
     "e": "the pace of another limit is corrected first: the first minute is short of it, and it is measured from 90 s on (per "
@@ -361,7 +361,7 @@ def targets(case: Case) -> Targets:
         told_most = Targets(after=0.96, late=3, why="h")
         return told_most if told else Targets(minute=0.75, after=0.89, refused=0.006, bursts=bursts, why="h")
     if case.spikes:
-        return Targets(after=0.9, minute=0.8, why="b")
+        return Targets(after=0.93, why="b")
     if told:
         return Targets(
             late=None if case.changes or _is_other(case) else 0, minute=0.0 if _is_other(case) else 0.83, why="e"
