@@ -106,7 +106,7 @@ def answering() -> Iterator[Callable[[Answers], str]]:
 
     def start(answers: Answers) -> str:
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
             def _say(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -125,7 +125,7 @@ def answering() -> Iterator[Callable[[Answers], str]]:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/api"
 
