@@ -85,45 +85,63 @@ def _readied() -> socket.socket:
     return here
 
 
-# In the process that is forked.
+# In the readied process, and in those that are forked from it.
 
 
 def _asked(line: socket.socket) -> list[str]:
-    """Fork for each that is asked for; return in the process that is to be it, dressed as it, with the words for Python."""
+    """Fork for each that is asked for; return in the process that is to be it, with the words for Python."""
+    running: dict[int, int] = {}
+    """Processes, and where the exit status of each is told."""
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
+        ready = select.select([line, woken], [], [])[0]
+        if woken in ready:
+            os.read(woken, _MOST_BYTES)
+            _tell_of_ended(running)
+        if line not in ready:
+            continue
         asked, fds, _, _ = socket.recv_fds(line, _MOST_BYTES, 4)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         if not asked:
             sys.exit()
-        if os.fork():
-            for fd in fds:
-                os.close(fd)
-            continue
-        line.close()
-        if pid := os.fork():
-            _watch(pid, fds)
-        cwd, env, *words = json.loads(asked)
-        for number, fd in enumerate(fds[:3]):
-            os.dup2(fd, number)
-        for fd in fds:
-            os.close(fd)
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(env)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        return words
+        pid = os.fork()
+        if not pid:
+            signal.set_wakeup_fd(-1)
+            _close(line.detach(), woken, wakes, *running.values())
+            return _dressed(asked, fds)
+        *streams, running[pid] = fds
+        _close(*streams)
+        os.write(running[pid], f"{pid}\n".encode())
 
 
-def _watch(pid: int, fds: list[int]) -> None:
-    """Tell the process's number, and its exit status when it has ended; its streams are its own."""
-    *streams, tells = fds
-    for stream in streams:
-        os.close(stream)
-    os.write(tells, f"{pid}\n".encode())
-    os.write(tells, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
-    os._exit(0)
+def _tell_of_ended(running: dict[int, int]) -> None:
+    with suppress(ChildProcessError):  # none is running any more
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            tells = running.pop(ended[0])
+            with suppress(BrokenPipeError):  # who asked is gone
+                os.write(tells, f"{os.waitstatus_to_exitcode(ended[1])}\n".encode())
+            os.close(tells)
+
+
+def _dressed(asked: bytes, fds: list[int]) -> list[str]:
+    """Take on the streams, folder and environment of the process that was asked for, and return its words."""
+    for number, fd in enumerate(fds[:3]):
+        os.dup2(fd, number)
+    _close(*fds)
+    cwd, env, *words = json.loads(asked)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return words
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _be_ready() -> None:
