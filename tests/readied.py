@@ -1,4 +1,4 @@
-"""The command from a process that has loaded its libraries: a third of the processor time that a new one takes.
+"""The command from a process that has loaded its libraries: a quarter of the processor time that a new one takes.
 
 What runs is the command itself, in a process of its own with its own folder, environment, streams and exit status; that
 process is forked from one which has done nothing yet but import. What that can't show, whether each module finds what
