@@ -96,7 +96,7 @@ NAMES = ["Ada N", "Zoë Ångström", "李 小龍", "Jürgen Groß", "O'Neil, Bea
 
 def make_leads(count: int, chance: random.Random, *, allow_duplicate: bool) -> list[Wanted]:
     """Make leads of which three in ten have one to three contacts; with duplicates allowed some share a number or all."""
-    numbers = _numbers(chance)
+    numbers = _numbers(chance, 10 * count)
 
     def someone(ref: str) -> Someone:
         return Someone(ref, next(numbers), chance.choice(NAMES))
@@ -115,9 +115,9 @@ def make_leads(count: int, chance: random.Random, *, allow_duplicate: bool) -> l
     return leads
 
 
-def _numbers(chance: random.Random) -> Iterator[str]:
-    """Yield valid numbers, each once; none that the sandbox refuses on purpose."""
-    for number in chance.sample(range(2_000_000, 9_999_999), 60_000):
+def _numbers(chance: random.Random, tried: int) -> Iterator[str]:
+    """Yield valid numbers, each once, of so many that are `tried`; none that the sandbox refuses on purpose."""
+    for number in chance.sample(range(2_000_000, 9_999_999), tried):
         text = f"+1212{number}"
         if text[-4:-2] != "00" and phonenumbers.is_valid_number(phonenumbers.parse(text)):
             yield text

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import readied
 from hypothesis import settings
 
 from importer.config import Config, load
@@ -56,15 +56,7 @@ class Desk:
 
     def run(self, *words: str | Path, timeout: float = 120, **more: str) -> Ended:
         """Run a command; the key must not show in anything it says."""
-        done = subprocess.run(
-            self.command(*words),
-            cwd=self.folder,
-            env=self.environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
+        done = readied.run(self.command(*words)[1:], cwd=self.folder, env=self.environment(**more), timeout=timeout)
         assert KEY not in done.stdout + done.stderr
         return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -114,7 +106,7 @@ def answering() -> Iterator[Callable[[Answers], str]]:
 
     def start(answers: Answers) -> str:
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
             def _say(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -133,7 +125,7 @@ def answering() -> Iterator[Callable[[Answers], str]]:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/api"
 

@@ -78,7 +78,7 @@ def odd_server() -> Iterator[OddServer]:
     odd = OddServer()
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True  # or a body waits 40 ms for its head
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
@@ -102,7 +102,7 @@ def odd_server() -> Iterator[OddServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     odd.url = f"http://127.0.0.1:{server.server_port}/api"
     try:
         yield odd

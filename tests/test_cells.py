@@ -313,7 +313,7 @@ def test_a_wrong_encoding_is_undone_in_every_cell_of_a_column_the_same_each_time
         assert mended(table(ID=wrong + others)).cells["ID"].to_list() == right + others
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(st.characters(codec="utf-8", min_codepoint=0xA1, max_codepoint=0x17F, categories=["L"]), min_size=1))
 def test_whatever_was_read_wrongly_once_comes_back(word: str) -> None:
     for encoding in ("cp1252", "latin-1"):
@@ -378,7 +378,7 @@ CELL = st.none() | st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=12))
 def test_rows_stay_and_no_cell_changes_without_a_note(rows: list[tuple[str | None, str | None, str | None]]) -> None:
     made = table(**{name: [row[place] for row in rows] for place, name in enumerate(("Phone", "ID", "Seats"))})

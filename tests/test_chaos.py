@@ -18,6 +18,7 @@ from typing import Any
 
 import chaos
 import pytest
+import readied
 from chaos import Mode, Wanted, judge, make_leads
 from conftest import Desk, memory
 from killed_at import CLOCK_AHEAD, POINTS
@@ -134,10 +135,8 @@ RUN = ("run", "leads.csv", "-c", "chaos.yaml", "--yes", "--no-progress")
 def die_at(desk: Desk, point: str, number: int, **environment: str) -> None:
     command = desk.command(*RUN)
     place = command.index("importer")
-    words = [command[0], str(Path(__file__).with_name("killed_at.py")), point, str(number), *command[place + 1 :]]
-    died = subprocess.run(
-        words, cwd=desk.folder, env=desk.environment(**environment), stdin=subprocess.DEVNULL, timeout=60
-    )
+    words = [str(Path(__file__).with_name("killed_at.py")), point, str(number), *command[place + 1 :]]
+    died = readied.run(words, cwd=desk.folder, env=desk.environment(**environment), timeout=60)
     assert died.returncode == -signal.SIGKILL
 
 

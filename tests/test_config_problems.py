@@ -307,7 +307,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(words, anything, max_size=5), st.booleans())
 def test_whatever_is_written_ends_in_a_config_or_in_plain_words(tmp_path_factory, content, with_phone):
     path = tmp_path_factory.getbasetemp() / "any.yaml"

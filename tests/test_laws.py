@@ -125,7 +125,7 @@ def test_with_primary_when_groups_do_not_depend_on_the_order_of_rows(
 
 
 @given(rows_of_any_kind, st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nobody_is_called_twice_within_one_command(rows: list[tuple[str, ...]], hold: bool) -> None:
     made = table(rows)
     work, found = grouped(made, config(hold=hold))

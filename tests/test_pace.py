@@ -228,7 +228,7 @@ EVENTS = st.lists(
     limits=st.none() | st.just((Limit(5, 1.0), Limit(50, 3600.0))),
     learned=st.none() | st.builds(Learned, st.floats(), st.none() | st.floats(), st.none() | st.integers(-5, 100)),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_comes_in_whatever_order_the_delay_is_finite_and_never_negative(
     events: list[tuple[float, bool, int, tuple[int | None, int | None, float | None, float | None], float]],
     limits: tuple[Limit, ...] | None,

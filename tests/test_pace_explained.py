@@ -44,7 +44,7 @@ def explained(explanation: Explanation, limit: float) -> list[Counting]:
     over=st.lists(st.floats(1.05, 3.0), min_size=1, max_size=4),
     start=st.floats(0, 1000),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_true_limit_explains_whatever_was_refused(kind: str, limit: int, over: list[float], start: float) -> None:
     explanation = Explanation(second=0.0, under=UNDER)
     send(explanation, SERVERS[kind](limit, 1.0), [share * limit for share in over], start)

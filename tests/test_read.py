@@ -156,7 +156,7 @@ def grids(draw: st.DrawFn, cells: st.SearchStrategy[str] = CELLS) -> list[list[s
     return [header, *draw(st.lists(st.lists(cells, min_size=len(header), max_size=len(header)), max_size=12))]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=300)
 @given(
     grids(),
     st.sampled_from(",;\t|"),
@@ -182,7 +182,7 @@ def test_what_a_csv_writer_wrote_comes_back_exactly(
 LINES = st.lists(st.lists(st.text("ab1 \"'ä€\ufffd\0#", max_size=3), max_size=4).map(",".join), min_size=1, max_size=12)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=500)
 @given(
     st.sampled_from(["a,b,c\n", "a,b,\n", "sep=,\na,b,c\n", "\na,,c\n"]),
     LINES,
