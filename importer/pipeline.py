@@ -393,12 +393,11 @@ def _work(
     rows = table.places["row"]
     order = rows
     if previous is not None:
+        previous = results.numbered(previous, rows)
+        order = previous["import_row"].cast(pl.Int64)
         left_out = previous["import_status"].is_in(list({"filtered", "suppressed"} - include)).fill_null(value=False)
         stays = pl.col("filtered") | left_out.gather(mapped.people["index"])
         mapped = replace(mapped, people=mapped.people.with_columns(filtered=stays))
-        original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
-        # Rows that people added come after the original ones, in their own order.
-        order = original.zip_with(original.is_not_null(), rows.cast(pl.Int64) + (original.max() or 0))
     began = time.monotonic()
     grouped = group_people(mapped, config, rows=rows, order=order, suppressed=suppressed)
     _add(seconds, "grouping", time.monotonic() - began)

@@ -46,9 +46,23 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
         (pl.col(name).str.strip_chars() if name in ours else pl.lit(None, pl.String)).replace("", None).alias(name)
         for name in RESULT_COLUMNS
     )
+    previous = previous.with_columns(pl.col("import_status").str.to_lowercase())
     headers = tuple(table.headers[place] for place in keep)
     problems = pl.concat([table.problems, _damaged(previous)])
     return replace(table, cells=table.cells.select(pl.nth(keep)), headers=headers, problems=problems), previous
+
+
+def numbered(previous: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    """Number the rows that people added to a result file, in their order, on from the last original one.
+
+    By that number a row is found again by the next `retry`, and groups know who came first: it must be no other row's.
+    `rows` are the numbers as Excel shows them, for a file that has lost all of its own.
+    """
+    original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
+    added = original.is_null()
+    last = original.max()
+    counted_on = rows.cast(pl.Int64) if last is None else added.cast(pl.Int64).cum_sum() + last
+    return previous.with_columns(original.zip_with(~added, counted_on).cast(pl.String).alias("import_row"))
 
 
 def _damaged(previous: pl.DataFrame) -> pl.DataFrame:
@@ -286,8 +300,7 @@ def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -
     for name in RESULT_COLUMNS:
         fresh = ours[name]
         if name in ("import_sheet", "import_row"):
-            has_row = previous["import_row"].is_not_null()
-            columns.append(fresh.zip_with(~has_row, previous[name]).alias(name))
+            columns.append(previous[name])
         else:
             columns.append(fresh.zip_with(~keep.fill_null(value=False), previous[name]).alias(name))
     return pl.DataFrame(columns)
