@@ -157,8 +157,10 @@ def plan(
     """
     repeats = Repeats({}, {}, {}) if allow_duplicate else find_repeats([work.grouped for work in works])
     made = Plan([array("I") for _ in works], Outcomes(), set(), repeats)
-    for place, reason in repeats.swapped.items():
-        made.outcomes[place] = _refused(reason, run_id)
+    rows = LeadRows(works, {*repeats.swapped, *(earlier for _, earlier in repeats.swapped.values())})
+    for place, (reason, earlier) in repeats.swapped.items():
+        said = f"{reason} the lead in {rows.told(earlier, beside=place)}: somebody would be called twice. Put both into one group."
+        made.outcomes[place] = _refused(said, run_id)
     known = ledger if ledger is not None and not ledger.is_empty() else None
     alike = _Alike()
     if allow_duplicate and hashes and known is not None:
@@ -179,6 +181,33 @@ def plan(
                 part = [(lead, judge.tell_apart(number, lead, content, alike, made)) for lead, content in part]
             judge.decide(number, part, made)
     return made
+
+
+class LeadRows:
+    """Tells in which row a lead stands, with its sheet and its file where these are not those of the row that says so."""
+
+    def __init__(self, works: Sequence[Work], leads: Collection[Place]) -> None:
+        self._paths = [work.table.path for work in works]
+        self._rows: dict[Place, int] = {}
+        self._sheets: dict[Place, str] = {}
+        for number, work in enumerate(works):
+            wanted = [lead for table, lead in leads if table == number]
+            if not wanted:
+                continue
+            found = work.grouped.leads.filter(pl.col("lead").is_in(wanted)).select("lead", "row", "index")
+            self._rows |= {(number, lead): row for lead, row, _ in found.iter_rows()}
+            sheets = work.table.places["sheet"]
+            if sheets.n_unique() > 1:
+                named = zip(found["lead"], sheets.gather(found["index"]), strict=True)
+                self._sheets |= {(number, lead): sheet for lead, sheet in named}
+
+    def told(self, lead: Place, *, beside: Place) -> str:
+        """Name the row of a lead in the row of another."""
+        sheet, is_elsewhere = self._sheets.get(lead), lead[0] != beside[0]
+        parts = [f"row {self._rows[lead]}"]
+        if sheet is not None and (is_elsewhere or sheet != self._sheets.get(beside)):
+            parts.append(f'of sheet "{sheet}"')
+        return " ".join([*parts, *([f"of {self._paths[lead[0]]}"] if is_elsewhere else [])])
 
 
 def _parts(leads: Iterator[tuple[int, Lead]], size: int) -> Iterator[list[tuple[int, Lead]]]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from importer.errors import ExitStatus
 from importer.outcomes import Outcomes, Place
-from importer.plan import Plan, Work
+from importer.plan import LeadRows, Plan, Work
 from importer.records import PROBABLY_OURS, PROBLEMS, RESULT_COLUMNS, Outcome, Status, Table
 
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
@@ -53,7 +53,7 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
 
 
 def numbered(previous: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
-    """Number the rows that people added to a result file, in their order, on from the last original one.
+    """Give rows that people added to a result file numbers, in their order, on from the last original one.
 
     By that number a row is found again by the next `retry`, and groups know who came first: it must be no other row's.
     `rows` are the numbers as Excel shows them, for a file that has lost all of its own.
@@ -82,11 +82,7 @@ def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Se
     """Add those of later rows with an earlier row's number, which has their status too (contract, "duplicate")."""
     followed = set(made.repeats.follows.values())
     sent = {place for number, leads in (made.first() if followed else ()) for place in _among(followed, number, leads)}
-    rows = {
-        (number, lead): row
-        for number, work in enumerate(works)
-        for lead, row in _rows_of([lead for table, lead in followed if table == number], work)
-    }
+    rows = LeadRows(works, followed | made.repeats.follows.keys())
     for place, earlier in made.repeats.follows.items():
         first = outcomes.get(earlier, otherwise if earlier in sent else None)
         status = Status.INVALID if first is None else first.status
@@ -103,7 +99,7 @@ def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Se
             None if first is None else first.finished_at,
             lead_id=first.lead_id if first is not None and done else None,
             code="contacts_only_here" if only_here and done else "duplicate_row",
-            message=f"the same number stands in row {rows[earlier]}, which is {status}{extra}",
+            message=f"the same number stands in {rows.told(earlier, beside=place)}, which is {status}{extra}",
         )
     return outcomes
 
@@ -112,11 +108,6 @@ def _among(followed: set[Place], number: int, leads: Iterable[int]) -> Iterator[
     """Yield those of one table's leads that are followed; there may be a million that are not."""
     wanted = {lead for table, lead in followed if table == number}
     return ((number, lead) for lead in leads if lead in wanted)
-
-
-def _rows_of(wanted: Sequence[int], work: Work) -> Iterator[tuple[int, int]]:
-    leads = work.grouped.leads.select("lead", "row")
-    return leads.filter(pl.col("lead").is_in(wanted)).iter_rows() if wanted else iter(())
 
 
 def result_columns(
