@@ -538,7 +538,7 @@ class _Judge:
                 changes.append(f"a contact's variables changed ({where}: {', '.join(names)})")
         here = {self._hashes.number(lead.campaign_id, contact.phone) for contact in lead.contacts}
         gone = sum(member.position > 0 and member.number not in here for member in members.values())
-        return changes + ([f"{gone} of its contacts were left out here"] if gone else [])
+        return changes + ([f"{gone} of its contacts {'was' if gone == 1 else 'were'} left out here"] if gone else [])
 
 
 def _may_be_called(entry: Known) -> bool:

@@ -19,6 +19,9 @@ _DAMAGED = ("row_too_short", "phone_cut_off", "row_too_long", "broken_quote", "n
 #: Codes beside which a lead goes as the row says, with all that it holds.
 _WHOLE = ("cell_restored", "cell_cleaned", "phone_plus_restored", "duplicate_row")
 
+#: Codes of leads that are duplicates of an earlier row of the command.
+_BY_ROW = ("duplicate_row", "contacts_only_here")
+
 #: What is asked of people here, and how many are told at once: the texts made on the way take memory.
 _PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")
 _SLICE = 1 << 16
@@ -34,6 +37,7 @@ _CONTACTS = {
 }
 
 _NOT_CONFIRMED = "not confirmed: the server's answer does not name this contact. Look it up in the platform."
+_OF_A_DUPLICATE = "not confirmed: the server has this lead, nothing says that it has this contact"
 
 
 def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
@@ -122,7 +126,7 @@ def result_columns(
     for people in _slices(_positions(work.grouped.people.select(_PEOPLE))):
         told = people.join(by_lead, on="lead", how="left", maintain_order="left")
         told = told.join(by_contact, on=["lead", "position"], how="left", maintain_order="left")
-        told = _carry(told, otherwise, run_id)
+        told = _carry(_of_duplicates(told), otherwise, run_id)
         left_out |= _left_out(told)
         parts.append(_placed(_fold(told), work.table.places[people["index"].unique(maintain_order=True)]))
     return _keep_cells(pl.concat(parts), work, number, held), left_out
@@ -177,11 +181,19 @@ def _contact(outcome: Outcome, place: int, contact_id: str | None) -> tuple[str 
             "lead_exists",
             "its lead was created without this contact, and a contact can't be added later. Add it in the platform.",
         )
-    if outcome.status is Status.DUPLICATE:
-        return None, None, "not confirmed: the server has this lead, nothing says that it has this contact"
     if outcome.status in (Status.CREATED, Status.ALREADY_IMPORTED) and contact_id is None:
         return Status.UNKNOWN.value, "contact_not_confirmed", _NOT_CONFIRMED
     return None, None, None
+
+
+def _of_duplicates(told: pl.DataFrame) -> pl.DataFrame:
+    """Say of contacts whose lead the server had already that nothing confirms them; of an earlier row's lead more is known."""
+    by_row = pl.col("its_code").fill_null("").is_in(_BY_ROW)
+    part = pl.col("contact") & pl.col("status").is_null() & (pl.col("its_status") == "duplicate") & ~by_row
+    return told.with_columns(
+        contact_id=pl.when(~part.fill_null(value=False)).then("contact_id"),
+        contact_message=pl.when(part).then(pl.lit(_OF_A_DUPLICATE)).otherwise("contact_message"),
+    )
 
 
 def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
