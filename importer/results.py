@@ -102,10 +102,17 @@ def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Se
             "" if first is None else first.run_id,
             None if first is None else first.finished_at,
             lead_id=first.lead_id if first is not None and done else None,
-            code="contacts_only_here" if only_here and done else "duplicate_row",
+            code=_code_of_follower(first, is_more=bool(only_here) and done),
             message=f"the same number stands in {rows.told(earlier, beside=place)}, which is {status}{extra}",
         )
     return outcomes
+
+
+def _code_of_follower(first: Outcome | None, *, is_more: bool) -> str:
+    """Return a later row's code: what `--limit` holds back is no fault of either row."""
+    if first is not None and first.code == "limit":
+        return "limit"
+    return "contacts_only_here" if is_more else "duplicate_row"
 
 
 def _among(followed: set[Place], number: int, leads: Iterable[int]) -> Iterator[Place]:

@@ -133,16 +133,16 @@ def test_check_sends_nothing_and_needs_no_key(desk: Desk, sandbox: Sandbox) -> N
 
 
 def test_limit_holds_the_rest_back_and_the_next_run_goes_on(desk: Desk, sandbox: Sandbox) -> None:
-    desk.write("a.csv", people(100, 101, 102))
+    desk.write("a.csv", people(100, 101, 102, 102))
     desk.write("c.yaml", CONFIG)
     none = desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "0", *FAST)
     assert none.status == 0
     assert "0 leads" not in none.err  # no forecast, no question
-    assert statuses(desk.rows("a.results.csv")) == ["not_sent"] * 3
+    assert statuses(desk.rows("a.results.csv")) == ["not_sent"] * 4
     assert desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "2", *FAST).status == 0
-    assert statuses(desk.rows("a.results.csv")) == ["created", "created", "not_sent"]
+    assert statuses(desk.rows("a.results.csv")) == ["created", "created", "not_sent", "not_sent"]
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
-    assert statuses(desk.rows("a.results.csv")) == ["already_imported", "already_imported", "created"]
+    assert statuses(desk.rows("a.results.csv")) == ["already_imported", "already_imported", "created", "duplicate"]
 
 
 def test_a_number_twice_in_the_file_is_sent_once(desk: Desk, sandbox: Sandbox) -> None:
