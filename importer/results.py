@@ -129,14 +129,15 @@ def result_columns(
     `outcomes` are the leads' by (table, lead); leads that have none take `otherwise` (`ready`, or `not_sent`).
     """
     by_lead, by_contact = _outcome_frame(number, outcomes), _contact_frame(number, outcomes)
-    parts, left_out = [], False
+    parts, left_out = [], []
     for people in _slices(_positions(work.grouped.people.select(_PEOPLE))):
         told = people.join(by_lead, on="lead", how="left", maintain_order="left")
         told = told.join(by_contact, on=["lead", "position"], how="left", maintain_order="left")
         told = _carry(_of_duplicates(told), otherwise, run_id)
-        left_out |= _left_out(told)
+        left_out.append(_left_out(told))
         parts.append(_placed(_fold(told), work.table.places[people["index"].unique(maintain_order=True)]))
-    return _keep_cells(pl.concat(parts), work, number, held), left_out
+    lacking = pl.concat(left_out).unique()
+    return _keep_cells(pl.concat(parts), work, number, held, lacking), not lacking.is_empty()
 
 
 def _slices(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -235,10 +236,10 @@ def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
     )
 
 
-def _left_out(told: pl.DataFrame) -> bool:
-    """Tell whether a contact is missing from a lead that stands, or a repeated row has contacts of its own."""
+def _left_out(told: pl.DataFrame) -> pl.Series:
+    """Return the rows of whose lead, which stands, a contact is missing, and repeated ones with contacts of their own."""
     missing = pl.col("contact") & pl.col("created") & pl.col("final").is_in(["invalid", "unknown"])
-    return told.filter(missing | (pl.col("code") == "contacts_only_here")).height > 0
+    return told.filter(missing | (pl.col("code") == "contacts_only_here"))["index"]
 
 
 def _fold(told: pl.DataFrame) -> pl.DataFrame:
@@ -267,7 +268,10 @@ def _fold(told: pl.DataFrame) -> pl.DataFrame:
                     for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id")
                 ),
                 pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
-                pl.col("code").drop_nulls().first(),
+                # That a contact is not part of it says more than that the lead has changed.
+                pl.coalesce(
+                    pl.col("code").filter(pl.col("code") == "lead_exists").first(), pl.col("code").drop_nulls().first()
+                ),
                 pl.col("message").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
                 pl.col("column").drop_nulls().first(),
             )
@@ -293,8 +297,11 @@ def _placed(ours: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -> pl.DataFrame:
-    """Let rows that were not sent keep their cells, and every row its original place."""
+def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place], lacking: pl.Series) -> pl.DataFrame:
+    """Let rows that were not sent keep their cells, and every row its original place.
+
+    Those in `lacking` (numbers from 0), of whose lead a contact is missing, say so all the same: it may be new in them.
+    """
     previous = work.previous
     if previous is None:
         return ours
@@ -306,13 +313,16 @@ def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -
         leads.is_in(kept_leads)
         & previous["import_status"].is_in(["created", "duplicate", "already_imported", "unknown"])
     ) | (done & ~sent)
+    anew = ~keep.fill_null(value=False)
+    lacks = pl.int_range(ours.height, eager=True).is_in(lacking.implode()) & ours["import_error_code"].is_not_null()
     columns = []
     for name in RESULT_COLUMNS:
         fresh = ours[name]
         if name in ("import_sheet", "import_row"):
             columns.append(previous[name])
         else:
-            columns.append(fresh.zip_with(~keep.fill_null(value=False), previous[name]).alias(name))
+            told_anyway = name in ("import_error_code", "import_error", "import_error_column")
+            columns.append(fresh.zip_with(anew | lacks if told_anyway else anew, previous[name]).alias(name))
     return pl.DataFrame(columns)
 
 

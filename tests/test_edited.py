@@ -11,6 +11,7 @@ import pytest
 from conftest import Desk, memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_group import settings_of
 from test_laws import COLUMNS, ROW, config, table
 
 from importer.config import Config
@@ -335,6 +336,27 @@ def test_an_id_that_was_lost_is_told_again(tmp_path: Path) -> None:
     rows = [row("A", "Primary", "+12125550100"), row("A", "", "+12125550101")]
     statuses, _, ids = told_after(tmp_path, rows, ["created"], lost)
     assert (statuses, ids) == (["already_imported"] * 2, ["1/0"] * 2)
+
+
+@pytest.mark.parametrize("before", ["", "+12125550101"])
+def test_a_contact_that_is_new_in_the_row_of_a_created_lead_is_told_there(tmp_path: Path, before: str) -> None:
+    chosen = settings_of("columns")  # contacts are in Account and Role
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        office = Office(ledger, chosen)
+        told = office.send([row(before, "", "+12125550100")], ["created"])
+        again = office.send([row("+12125550102", "", "+12125550100")], ["created"], told)
+    assert again["import_status"].to_list() == ["created"]
+    assert again["import_error_code"].to_list() == ["lead_exists"]
+    assert "contact 1: its lead was created without this contact" in again["import_error"][0]
+
+
+def test_a_contact_that_got_another_number_after_its_lead_was_created_is_told_in_its_row(tmp_path: Path) -> None:
+    def changed(rows: list[Row], told: pl.DataFrame) -> tuple[list[Row], pl.DataFrame]:
+        return [rows[0], row("A", "", "+12125550102")], told
+
+    rows = [row("A", "Primary", "+12125550100"), row("A", "", "+12125550101")]
+    statuses, codes, _ = told_after(tmp_path, rows, ["created"], changed)
+    assert (statuses, codes) == (["created"] * 2, [None, "lead_exists"])
 
 
 def test_a_changed_file_and_a_changed_setting_call_nobody_twice(desk: Desk, sandbox: Sandbox) -> None:
