@@ -41,7 +41,8 @@ def normalise_address(text: str) -> str:
 
 def base_address(base_url: str | None, configured: str) -> str:
     """Return the service's address: the command line's, else the config's."""
-    return normalise_address(base_url or configured)
+    # An empty --base-url is a variable of a shell that was not set: the config's address may be another one.
+    return normalise_address(configured if base_url is None else base_url)
 
 
 def with_instance(address: str, instance: str | None) -> str:

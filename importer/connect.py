@@ -93,7 +93,7 @@ def _must_be_of_run(address: str, run: Run) -> None:
 def limits_of(rate: str | None, delivery: Delivery) -> tuple[Limit, ...] | None:
     """Return the limits that were set, on the command line or in the config; None where the pace is to be found."""
     try:
-        rates = parse_rate(rate) if rate else delivery.rate
+        rates = delivery.rate if rate is None else parse_rate(rate)
     except ValueError as error:
         raise Refused(f"--rate {rate}: right is {error}.") from error
     return tuple(_whole(one.count, one.seconds) for one in rates) or None

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from importer.wording import count_of
+
 #: Years outside are a two-digit year read as the first century, or a slip of the hand.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2199
 
-_ISO = r"^(\d{4}-\d{2}-\d{2})(?:[ T]00:00(?::00(?:\.0+)?)?)?$"
+#: With a time of day or not, of which the day counts; no zone, which might make it another day.
+_ISO = r"^(\d{4}-\d{2}-\d{2})(?:[ T](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?)?$"
 #: Two numbers that may be day and month, and a year of four digits, with the same sign between.
 _DAY_OR_MONTH = r"^(?P<first>\d{1,2})(?P<sign>[./-])(?P<second>\d{1,2})(?P<again>[./-])(?P<year>\d{4})$"
 #: So many date cells with no day above 12, beside texts that all have one: a program has swapped what it could.
@@ -96,7 +99,8 @@ def _note(texts: pl.Series, told: pl.DataFrame) -> str | None:
         order = "day first" if part["any_by_day"].first() else "month first"
         proof = part.filter(pl.col("by_day") | pl.col("by_month"))["text"].first()
         count = int(part["open"].sum())
-        notes.append(f"{count} dates with {sign} were read {order}, as {proof!r} shows")
+        dates, were = count_of(count, "date"), "was" if count == 1 else "were"
+        notes.append(f"{dates} with {sign} {were} read {order}, as {proof!r} shows")
     return "; ".join(notes) or None
 
 

@@ -305,7 +305,7 @@ def _campaigns(people: pl.DataFrame, mapped: Mapped) -> pl.DataFrame:
         primary_row=_of_primary(people, "row"), primary_campaign=_of_primary(people, "campaign")
     )
     unnamed = ~pl.col("contact") & pl.col("campaign").is_null() & (pl.col("code").fill_null("") != "campaign_unknown")
-    message = "no campaign. Fill in its column, or give one with --campaign"
+    message = "no campaign. Fill in its number, or its name as the config's map knows it."
     people = _invalidate(people, unnamed & _single(), "campaign_missing", pl.lit(message), header)
     differs = pl.col("contact") & (pl.col("campaign") != pl.col("primary_campaign")) & (pl.col("slot") == 0)
     people = _invalidate(
@@ -471,8 +471,8 @@ class Repeats:
     """A later lead with the number of an earlier one in the same campaign → that earlier lead."""
     only_here: dict[tuple[int, int], tuple[str, ...]]
     """Contacts' numbers of such a later lead that the earlier one does not have."""
-    swapped: dict[tuple[int, int], str]
-    """A later lead in which somebody changed roles with an earlier lead → why it is refused."""
+    swapped: dict[tuple[int, int], tuple[str, tuple[int, int]]]
+    """A later lead in which somebody changed roles with an earlier lead → why it is refused, and that earlier lead."""
 
 
 def find_repeats(tables: list[Grouped]) -> Repeats:
@@ -488,10 +488,9 @@ def find_repeats(tables: list[Grouped]) -> Repeats:
     primaries: dict[tuple[int, str], tuple[int, int]] = {}
     contacts: dict[tuple[int, str], tuple[int, int]] = {}
     members: dict[tuple[int, int], set[str]] = {}
-    place: dict[tuple[int, int], int] = {}
-    for table, lead, row, campaign, phone, others, status in numbers.iter_rows():
+    for table, lead, campaign, phone, others, status in numbers.iter_rows():
         name = (table, lead)
-        place[name], members[name] = row, set(others)
+        members[name] = set(others)
         earlier = primaries.get((campaign, phone))
         if earlier is not None:
             repeats.follows[name] = earlier
@@ -506,9 +505,7 @@ def find_repeats(tables: list[Grouped]) -> Repeats:
                 )
                 reason = "a contact's number is the primary of"
             if clash is not None:
-                repeats.swapped[name] = (
-                    f"{reason} the lead in row {place[clash]}: somebody would be called twice. Put both into one group."
-                )
+                repeats.swapped[name] = reason, clash
                 continue
             for number in others:
                 contacts.setdefault((campaign, number), name)
@@ -517,7 +514,7 @@ def find_repeats(tables: list[Grouped]) -> Repeats:
 
 
 def _shared_numbers(tables: list[Grouped]) -> pl.DataFrame:
-    """Return the leads that have a number in common with another: table, lead, row, campaign, phone, others, status."""
+    """Return the leads that have a number in common with another: table, lead, campaign, phone, others, status."""
     leads = pl.concat(_numbered(number, _usable(grouped)) for number, grouped in enumerate(tables))
     others = pl.concat(_numbered(number, _others(grouped)) for number, grouped in enumerate(tables)).join(
         leads.select("table", "lead", "campaign"), on=["table", "lead"], maintain_order="left"
@@ -542,7 +539,7 @@ def _shared_numbers(tables: list[Grouped]) -> pl.DataFrame:
         leads.join(wanted, on=["table", "lead"], how="semi")
         .join(lists, on=["table", "lead"], how="left")
         .sort("table", "order", "lead")
-        .select("table", "lead", "row", "campaign", "phone", pl.col("others").fill_null([]), "status")
+        .select("table", "lead", "campaign", "phone", pl.col("others").fill_null([]), "status")
     )
 
 

@@ -35,7 +35,7 @@ def api_key(key_env: str, key_file_env: str) -> str:
     key = os.environ.get(key_env, "").strip()
     if not key and (name := os.environ.get(key_file_env, "").strip()):
         try:
-            key = Path(name).expanduser().read_text(encoding="utf-8").strip()
+            key = Path(name).expanduser().read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise Refused(

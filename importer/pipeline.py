@@ -6,7 +6,7 @@
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -228,7 +228,7 @@ def _changed(path: Path) -> str:
 def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, float]]:
     """Read all inputs, or refuse them all with every problem at once."""
     began = time.monotonic()
-    paths, notes = expand(request.inputs)
+    paths, notes = expand(request.inputs, retry=request.command == "retry")
     for note in notes:
         screen.say(note)
     config = None if request.config is None else configs.load(request.config)
@@ -305,6 +305,9 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     suppressed, warnings = suppression_list(config.suppress, regions)
     for warning in warnings:
         screen.say(warning)
+    called_anyway: Collection[str] = ()
+    if "suppressed" in request.include:
+        called_anyway, suppressed = set(suppressed), {}
     groups = config.secondary_contacts
     if config.allow_duplicate and groups and groups.group_by and groups.primary_when is None:
         screen.say(
@@ -321,6 +324,10 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
         if works[-1].grouped.empty_keys:
             rows = count_of(works[-1].grouped.empty_keys, "row has", plural="rows have")
             screen.say(f"{table.path.name}: {rows} an empty group key; each is a lead of its own.")
+    numbers_called = pl.col("phone").is_in(list(called_anyway))
+    if called_anyway and (count := sum(work.grouped.people.filter(numbers_called).height for work in works)):
+        numbers, are = count_of(count, "number"), "is" if count == 1 else "are"
+        screen.say(f"Note: {numbers} on a suppression list {are} sent all the same (--include suppressed).")
     targets = _targets(request, config, tables)
     works = [replace(work, replaces=one) for work, one in zip(works, _replaced(request, targets), strict=True)]
     config_sha256 = None if request.config is None else sha256_of(request.config)
@@ -384,6 +391,8 @@ def _work(
     if not table.columns:
         return Work(table, Mapped.nothing(), Grouped.nothing(), previous)
     began = time.monotonic()
+    if "filtered" in include:  # asked for beside a `where` that leaves them out
+        config = config.model_copy(update={"where": None})
     mended = mend(table, config)
     mapped = map_rows(mended, config)
     _add(seconds, "phones", mapped.phone_seconds)
@@ -393,12 +402,11 @@ def _work(
     rows = table.places["row"]
     order = rows
     if previous is not None:
+        previous = results.numbered(previous, rows)
+        order = previous["import_row"].cast(pl.Int64)
         left_out = previous["import_status"].is_in(list({"filtered", "suppressed"} - include)).fill_null(value=False)
         stays = pl.col("filtered") | left_out.gather(mapped.people["index"])
         mapped = replace(mapped, people=mapped.people.with_columns(filtered=stays))
-        original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
-        # Rows that people added come after the original ones, in their own order.
-        order = original.zip_with(original.is_not_null(), rows.cast(pl.Int64) + (original.max() or 0))
     began = time.monotonic()
     grouped = group_people(mapped, config, rows=rows, order=order, suppressed=suppressed)
     _add(seconds, "grouping", time.monotonic() - began)

@@ -157,13 +157,16 @@ def plan(
     """
     repeats = Repeats({}, {}, {}) if allow_duplicate else find_repeats([work.grouped for work in works])
     made = Plan([array("I") for _ in works], Outcomes(), set(), repeats)
-    for place, reason in repeats.swapped.items():
-        made.outcomes[place] = _refused(reason, run_id)
+    rows = LeadRows(works, {*repeats.swapped, *(earlier for _, earlier in repeats.swapped.values())})
+    for place, (reason, earlier) in repeats.swapped.items():
+        said = f"{reason} the lead in {rows.told(earlier, beside=place)}: somebody would be called twice. Put both into one group."
+        made.outcomes[place] = _refused(said, run_id)
     known = ledger if ledger is not None and not ledger.is_empty() else None
     alike = _Alike()
     if allow_duplicate and hashes and known is not None:
         for work in works:
-            alike.noted.update(_Judge(work, known, hashes, include=include, run_id=run_id).noted())
+            for content, occurrence, is_new in _Judge(work, known, hashes, include=include, run_id=run_id).noted():
+                (alike.left if is_new else alike.noted).add((content, occurrence))
     for number, work in enumerate(works):
         left_out = [lead for table, lead in (*repeats.follows, *repeats.swapped) if table == number]
         fit = pl.col("status").is_null() & ~pl.col("lead").is_in(left_out)
@@ -180,6 +183,33 @@ def plan(
     return made
 
 
+class LeadRows:
+    """Tells in which row a lead stands, with its sheet and its file where these are not those of the row that says so."""
+
+    def __init__(self, works: Sequence[Work], leads: Collection[Place]) -> None:
+        self._paths = [work.table.path for work in works]
+        self._rows: dict[Place, int] = {}
+        self._sheets: dict[Place, str] = {}
+        for number, work in enumerate(works):
+            wanted = [lead for table, lead in leads if table == number]
+            if not wanted:
+                continue
+            found = work.grouped.leads.filter(pl.col("lead").is_in(wanted)).select("lead", "row", "index")
+            self._rows |= {(number, lead): row for lead, row, _ in found.iter_rows()}
+            sheets = work.table.places["sheet"]
+            if sheets.n_unique() > 1:
+                named = zip(found["lead"], sheets.gather(found["index"]), strict=True)
+                self._sheets |= {(number, lead): sheet for lead, sheet in named}
+
+    def told(self, lead: Place, *, beside: Place) -> str:
+        """Name the row of a lead in the row of another."""
+        sheet, is_elsewhere = self._sheets.get(lead), lead[0] != beside[0]
+        parts = [f"row {self._rows[lead]}"]
+        if sheet is not None and (is_elsewhere or sheet != self._sheets.get(beside)):
+            parts.append(f'of sheet "{sheet}"')
+        return " ".join([*parts, *([f"of {self._paths[lead[0]]}"] if is_elsewhere else [])])
+
+
 def _parts(leads: Iterator[tuple[int, Lead]], size: int) -> Iterator[list[tuple[int, Lead]]]:
     while part := list(islice(leads, size)):
         yield part
@@ -193,24 +223,28 @@ class _Alike:
     """Leads of a command that are alike to the letter, told apart by counting them.
 
     `noted` are (content, occurrence) of rows that an earlier run counted: each keeps its own, and no other row gets it,
-    be it changed into the same words, or copied.
+    be it changed into the same words, or copied. `left` are those of rows whose status was emptied: they keep their own
+    where no other row has it, since they may be copies, which are new rows.
     """
 
     def __init__(self) -> None:
         self.noted: set[tuple[bytes, int]] = set()
+        self.left: set[tuple[bytes, int]] = set()
         self._claimed: set[tuple[bytes, int]] = set()
         self._last: dict[bytes, int] = {}
 
-    def claims(self, content: bytes, occurrence: int) -> bool:
+    def claims(self, content: bytes, occurrence: int, *, is_new: bool) -> bool:
         """Take a noted occurrence; False where another row of this command has it."""
-        is_free = (content, occurrence) not in self._claimed
-        self._claimed.add((content, occurrence))
+        name = (content, occurrence)
+        is_free = name not in self._claimed and not (is_new and name in self.noted)
+        if is_free:
+            self._claimed.add(name)
         return is_free
 
     def next(self, content: bytes) -> int:
         """Return the next occurrence that no noted row has."""
         occurrence = self._last.get(content, 0) + 1
-        while (content, occurrence) in self.noted:
+        while (content, occurrence) in self.noted or (content, occurrence) in self.left:
             occurrence += 1
         self._last[content] = occurrence
         return occurrence
@@ -239,8 +273,8 @@ class _Judge:
         self._anew: set[int] = set()
         """Leads that no earlier run counted as they are now: what the ledger holds of their like is another row's."""
 
-    def noted(self) -> Iterator[tuple[bytes, int]]:
-        """Yield content and occurrence of the leads of a result file as an earlier run counted them."""
+    def noted(self) -> Iterator[tuple[bytes, int, bool]]:
+        """Yield content and occurrence of the leads of a result file as an earlier run counted them, and who is new now."""
         assert self._hashes is not None
         if self._work.previous is None:
             return
@@ -249,7 +283,7 @@ class _Judge:
             content = self._hashes.content(lead)
             occurrence = self._noted(content, *self._original(lead.primary.index), lead.primary.index)
             if occurrence is not None:
-                yield content, occurrence
+                yield content, occurrence, self._is_new(lead.primary.index)
 
     def tell_apart(self, number: int, place: int, lead: Lead, alike: "_Alike", made: Plan) -> Lead:
         """Count leads that are alike to the letter, on `retry` as they were counted in the original."""
@@ -257,7 +291,7 @@ class _Judge:
         content = self._hashes.content(lead)
         sheet, row = self._original(lead.primary.index)
         occurrence = self._noted(content, sheet, row, lead.primary.index)
-        if occurrence is None or not alike.claims(content, occurrence):
+        if occurrence is None or not alike.claims(content, occurrence, is_new=self._is_new(lead.primary.index)):
             occurrence = alike.next(content)
             self._anew.add(place)
         if occurrence > 1:
@@ -275,6 +309,10 @@ class _Judge:
         places = self._work.table.places
         return f"{self._work.source}/{places.item(index, 'sheet') or ''}", int(places.item(index, "row"))
 
+    def _is_new(self, index: int) -> bool:
+        """Tell whether a row of a result file is a new one: its status is blank."""
+        return self._cells is not None and self._cells[index] is None
+
     def _noted(self, content: bytes, sheet: str, row: int, index: int) -> int | None:
         if self._work.previous is None or self._ledger is None:
             return None
@@ -288,8 +326,7 @@ class _Judge:
             outcome = self._by_ledger(lead, known) if known else None
             cell = None if self._cells is None else self._cells[lead.primary.index]
             if outcome is not None:
-                done = outcome.status.value == cell or (cell == "created" and outcome.status is Status.ALREADY_IMPORTED)
-                if done:
+                if self._says(lead, cell, outcome):
                     made.held.add((number, place))
                 made.outcomes[number, place] = outcome
             elif self._held_by(cell, place, lead, known):
@@ -301,6 +338,14 @@ class _Judge:
                 made.to_send[number].append(place)
                 self._note_past(number, place, lead, known, made)
                 made.anew += lead.allow_duplicate and self._was_called(lead, known)
+
+    def _says(self, lead: Lead, cell: str | None, outcome: Outcome) -> bool:
+        """Tell whether the cells of a row that came back say what the ledger does, the lead's ID included."""
+        if outcome.status.value != cell and not (cell == "created" and outcome.status is Status.ALREADY_IMPORTED):
+            return False
+        previous = self._work.previous
+        assert previous is not None
+        return outcome.lead_id in (None, previous.item(lead.primary.index, "import_lead_id"))
 
     def _note_past(self, number: int, place: int, lead: Lead, known: dict[bytes, list[Known]], made: Plan) -> None:
         own = self._own(lead, known) if known else []
@@ -493,7 +538,7 @@ class _Judge:
                 changes.append(f"a contact's variables changed ({where}: {', '.join(names)})")
         here = {self._hashes.number(lead.campaign_id, contact.phone) for contact in lead.contacts}
         gone = sum(member.position > 0 and member.number not in here for member in members.values())
-        return changes + ([f"{gone} of its contacts were left out here"] if gone else [])
+        return changes + ([f"{gone} of its contacts {'was' if gone == 1 else 'were'} left out here"] if gone else [])
 
 
 def _may_be_called(entry: Known) -> bool:

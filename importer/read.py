@@ -45,6 +45,9 @@ STDIN_NAME = Path("stdin")
 #: A result of ours by its name: the stem of its input, what it is, and for older results the run.
 _RESULT_NAME = re.compile(r"(?P<stem>.+?)\.(?:results|check)(?:\.[\w-]+)?\.\w+")
 
+#: Of those, what `retry` must not send beside the result that is there now: the same rows stand in both.
+_NOT_THE_LAST = re.compile(r".+\.(?:check|results\.(?:sandbox-)?\d{8}T\d{6}Z-[0-9a-f]{6}(?:-\d+)?)\.\w+")
+
 #: How receipts are called, which lie beside results.
 _RECEIPT = ".receipt.json"
 
@@ -136,13 +139,14 @@ def _refuse_long_cells(table: Table) -> None:
             )
 
 
-def expand(patterns: Sequence[str], *, keep_results: bool = False) -> tuple[list[Path], list[str]]:
+def expand(patterns: Sequence[str], *, retry: bool = False) -> tuple[list[Path], list[str]]:
     """Return the files that a command line names, in order and without repeats, and what was skipped and why.
 
     Result files of ours are skipped where they came along: those that a pattern of ours found, and among several
     paths (which is what a shell makes of `*.csv`) those whose input is named too; so are their receipts. A result that
-    was named on purpose is returned, for the caller to refuse or retry; with `keep_results` all are. Raises `Refused`
-    with every name that leads nowhere, and where nothing is left.
+    was named on purpose is returned, for the caller to refuse. For `retry` it is the other way round: what came along
+    and is no result, or an older one, is skipped. Raises `Refused` with every name that leads nowhere, and where
+    nothing is left.
     """
     found: dict[Path, tuple[Path, bool]] = {}
     problems: list[str] = []
@@ -156,13 +160,15 @@ def expand(patterns: Sequence[str], *, keep_results: bool = False) -> tuple[list
         raise Refused(*problems)
     kept, notes = [], []
     for path, by_pattern in found.values():
-        note = _skipped(path, found, by_pattern=by_pattern, keep_results=keep_results)
+        note = _skipped(path, found, by_pattern=by_pattern, retry=retry)
         if note is None:
             kept.append(path)
         else:
             notes.append(f"{path}: skipped, as it is {note}")
     if notes and not kept:
-        raise Refused(*notes, "Nothing is left to read: name the files to import.")
+        raise Refused(
+            *notes, f"Nothing is left to read: name the {'results to retry' if retry else 'files to import'}."
+        )
     return kept, notes
 
 
@@ -283,7 +289,7 @@ def _matches(pattern: str) -> Iterator[tuple[Path, bool]]:
         yield match, True
 
 
-def _skipped(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bool, keep_results: bool) -> str | None:
+def _skipped(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bool, retry: bool) -> str | None:
     """Say why a file is left out; None where it stays."""
     if not by_pattern and len(found) == 1:
         return None
@@ -291,8 +297,20 @@ def _skipped(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bo
         return "the receipt of a result."
     if path.name.startswith(_LOCKS):
         return "not a list, but the mark of a workbook that is open. Save and close it first."
-    if not keep_results and (by_pattern or _input_is_among(path, found)) and _is_result(path):
+    if retry:
+        return _not_to_retry(path, found, by_pattern=by_pattern)
+    if (by_pattern or _input_is_among(path, found)) and _is_result(path):
         return "a result file of ours. To send its rows that are not done, use retry."
+    return None
+
+
+def _not_to_retry(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bool) -> str | None:
+    match = _RESULT_NAME.fullmatch(path.name)
+    last = None if match is None else path.parent.resolve() / f"{match['stem']}.results{path.suffix}"
+    if _NOT_THE_LAST.fullmatch(path.name) and (by_pattern or last in found):
+        return "not the last result of its list. Name it alone, if it is the one to send."
+    if by_pattern and not _is_result(path):
+        return "no result file of ours. To import it, use run."
     return None
 
 

@@ -25,8 +25,19 @@ _MAY_BE_THERE = ("created", "already_imported", "unknown")
 
 
 def receipt_path(result: Path) -> Path:
-    """Return where a result's receipt lies."""
-    return result.with_name(result.stem + _ENDING)
+    """Return where a result's receipt lies: without the kind, where no result of another kind has that name already."""
+    usual, longer = result.with_name(result.stem + _ENDING), result.with_name(result.name + _ENDING)
+    return longer if longer.exists() or _is_of_another_kind(usual, result) else usual
+
+
+def _is_of_another_kind(receipt: Path, result: Path) -> bool:
+    if not receipt.is_file():
+        return False
+    try:
+        kind = Path(_read(receipt)["result"]["name"]).suffix
+    except Refused:
+        return False
+    return kind != result.suffix and result.with_suffix(kind).exists()
 
 
 def sha256_of(path: Path) -> str:
@@ -153,7 +164,7 @@ def differences(path: Path, ledger: Ledger | None) -> tuple[list[str], list[str]
     differs: list[str] = []
     result = path.with_name(told["result"]["name"])
     if path.name.endswith(_ENDING):  # a result that was set aside has another name now
-        result = path.with_name(path.name.removesuffix(_ENDING) + result.suffix)
+        result = path.with_name(path.name.removesuffix(_ENDING).removesuffix(result.suffix) + result.suffix)
     _hold(agrees, differs, "input", _source(path, told, ledger), told["input"]["sha256"])
     if told["config"] is not None:
         config = Path(told["config"]["path"])

@@ -82,14 +82,19 @@ def rehearse(request: "Request", config: Config, works: list[Work], run_id: str,
         run_id=run_id,
         elsewhere=going_on(ledger.sending(address)) if ledger else (),
     )
-    outcomes = made.outcomes.update(made.doubtful)
+    # With --include unknown a lead is sent whatever the look-up, which a run begins with, shows or not.
+    open_ones = {place: told for place, told in made.doubtful.items() if place not in made.forced}
+    outcomes = made.outcomes.update(open_ones)
     if request.limit is not None:
         outcome = held_back(run_id, request.limit)
         for place in made.beyond(request.limit):
             outcomes[place] = outcome
     if ledger is not None:
         ledger.close()
-    if leads := made.count(request.limit):  # contacts and repeated numbers are rows, and no leads
+    looked_up = len(open_ones.keys() - (made.beyond(request.limit) if request.limit is not None else ()))
+    if looked_up:
+        screen.say(f"{count_of(looked_up, 'lead')} would be looked up first, and sent where nothing is found.")
+    if leads := made.count(request.limit) - looked_up:  # contacts and repeated numbers are rows, and no leads
         screen.say(f"{count_of(leads, 'lead')} would be sent.")
     return Sent(made, outcomes, Outcome(Status.READY, run_id, None))
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from importer.errors import ExitStatus
 from importer.outcomes import Outcomes, Place
-from importer.plan import Plan, Work
+from importer.plan import LeadRows, Plan, Work
 from importer.records import PROBABLY_OURS, PROBLEMS, RESULT_COLUMNS, Outcome, Status, Table
 
 _GOOD = {Status.CREATED, Status.DUPLICATE, Status.ALREADY_IMPORTED, Status.SUPPRESSED, Status.FILTERED, Status.READY}
@@ -18,6 +18,9 @@ _DAMAGED = ("row_too_short", "phone_cut_off", "row_too_long", "broken_quote", "n
 
 #: Codes beside which a lead goes as the row says, with all that it holds.
 _WHOLE = ("cell_restored", "cell_cleaned", "phone_plus_restored", "duplicate_row")
+
+#: Codes of leads that are duplicates of an earlier row of the command.
+_BY_ROW = ("duplicate_row", "contacts_only_here")
 
 #: What is asked of people here, and how many are told at once: the texts made on the way take memory.
 _PEOPLE = ("index", "slot", "lead", "contact", "status", "code", "message", "column")
@@ -34,6 +37,7 @@ _CONTACTS = {
 }
 
 _NOT_CONFIRMED = "not confirmed: the server's answer does not name this contact. Look it up in the platform."
+_OF_A_DUPLICATE = "not confirmed: the server has this lead, nothing says that it has this contact"
 
 
 def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
@@ -46,9 +50,23 @@ def split(table: Table) -> tuple[Table, pl.DataFrame | None]:
         (pl.col(name).str.strip_chars() if name in ours else pl.lit(None, pl.String)).replace("", None).alias(name)
         for name in RESULT_COLUMNS
     )
+    previous = previous.with_columns(pl.col("import_status").str.to_lowercase())
     headers = tuple(table.headers[place] for place in keep)
     problems = pl.concat([table.problems, _damaged(previous)])
     return replace(table, cells=table.cells.select(pl.nth(keep)), headers=headers, problems=problems), previous
+
+
+def numbered(previous: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    """Give rows that people added to a result file numbers, in their order, on from the last original one.
+
+    By that number a row is found again by the next `retry`, and groups know who came first: it must be no other row's.
+    `rows` are the numbers as Excel shows them, for a file that has lost all of its own.
+    """
+    original = previous["import_row"].str.to_integer(strict=False, dtype=pl.Int64)
+    added = original.is_null()
+    last = original.max()
+    counted_on = rows.cast(pl.Int64) if last is None else added.cast(pl.Int64).cum_sum() + last
+    return previous.with_columns(original.zip_with(~added, counted_on).cast(pl.String).alias("import_row"))
 
 
 def _damaged(previous: pl.DataFrame) -> pl.DataFrame:
@@ -68,11 +86,7 @@ def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Se
     """Add those of later rows with an earlier row's number, which has their status too (contract, "duplicate")."""
     followed = set(made.repeats.follows.values())
     sent = {place for number, leads in (made.first() if followed else ()) for place in _among(followed, number, leads)}
-    rows = {
-        (number, lead): row
-        for number, work in enumerate(works)
-        for lead, row in _rows_of([lead for table, lead in followed if table == number], work)
-    }
+    rows = LeadRows(works, followed | made.repeats.follows.keys())
     for place, earlier in made.repeats.follows.items():
         first = outcomes.get(earlier, otherwise if earlier in sent else None)
         status = Status.INVALID if first is None else first.status
@@ -88,21 +102,23 @@ def with_followers(made: Plan, outcomes: Outcomes, otherwise: Outcome, works: Se
             "" if first is None else first.run_id,
             None if first is None else first.finished_at,
             lead_id=first.lead_id if first is not None and done else None,
-            code="contacts_only_here" if only_here and done else "duplicate_row",
-            message=f"the same number stands in row {rows[earlier]}, which is {status}{extra}",
+            code=_code_of_follower(first, is_more=bool(only_here) and done),
+            message=f"the same number stands in {rows.told(earlier, beside=place)}, which is {status}{extra}",
         )
     return outcomes
+
+
+def _code_of_follower(first: Outcome | None, *, is_more: bool) -> str:
+    """Return a later row's code: what `--limit` holds back is no fault of either row."""
+    if first is not None and first.code == "limit":
+        return "limit"
+    return "contacts_only_here" if is_more else "duplicate_row"
 
 
 def _among(followed: set[Place], number: int, leads: Iterable[int]) -> Iterator[Place]:
     """Yield those of one table's leads that are followed; there may be a million that are not."""
     wanted = {lead for table, lead in followed if table == number}
     return ((number, lead) for lead in leads if lead in wanted)
-
-
-def _rows_of(wanted: Sequence[int], work: Work) -> Iterator[tuple[int, int]]:
-    leads = work.grouped.leads.select("lead", "row")
-    return leads.filter(pl.col("lead").is_in(wanted)).iter_rows() if wanted else iter(())
 
 
 def result_columns(
@@ -113,14 +129,15 @@ def result_columns(
     `outcomes` are the leads' by (table, lead); leads that have none take `otherwise` (`ready`, or `not_sent`).
     """
     by_lead, by_contact = _outcome_frame(number, outcomes), _contact_frame(number, outcomes)
-    parts, left_out = [], False
+    parts, left_out = [], []
     for people in _slices(_positions(work.grouped.people.select(_PEOPLE))):
         told = people.join(by_lead, on="lead", how="left", maintain_order="left")
         told = told.join(by_contact, on=["lead", "position"], how="left", maintain_order="left")
-        told = _carry(told, otherwise, run_id)
-        left_out |= _left_out(told)
+        told = _carry(_of_duplicates(told), otherwise, run_id)
+        left_out.append(_left_out(told))
         parts.append(_placed(_fold(told), work.table.places[people["index"].unique(maintain_order=True)]))
-    return _keep_cells(pl.concat(parts), work, number, held), left_out
+    lacking = pl.concat(left_out).unique()
+    return _keep_cells(pl.concat(parts), work, number, held, lacking), not lacking.is_empty()
 
 
 def _slices(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -172,11 +189,19 @@ def _contact(outcome: Outcome, place: int, contact_id: str | None) -> tuple[str 
             "lead_exists",
             "its lead was created without this contact, and a contact can't be added later. Add it in the platform.",
         )
-    if outcome.status is Status.DUPLICATE:
-        return None, None, "not confirmed: the server has this lead, nothing says that it has this contact"
     if outcome.status in (Status.CREATED, Status.ALREADY_IMPORTED) and contact_id is None:
         return Status.UNKNOWN.value, "contact_not_confirmed", _NOT_CONFIRMED
     return None, None, None
+
+
+def _of_duplicates(told: pl.DataFrame) -> pl.DataFrame:
+    """Say of contacts whose lead the server had already that nothing confirms them; of an earlier row's lead more is known."""
+    by_row = pl.col("its_code").fill_null("").is_in(_BY_ROW)
+    part = pl.col("contact") & pl.col("status").is_null() & (pl.col("its_status") == "duplicate") & ~by_row
+    return told.with_columns(
+        contact_id=pl.when(~part.fill_null(value=False)).then("contact_id"),
+        contact_message=pl.when(part).then(pl.lit(_OF_A_DUPLICATE)).otherwise("contact_message"),
+    )
 
 
 def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
@@ -211,10 +236,10 @@ def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
     )
 
 
-def _left_out(told: pl.DataFrame) -> bool:
-    """Tell whether a contact is missing from a lead that stands, or a repeated row has contacts of its own."""
+def _left_out(told: pl.DataFrame) -> pl.Series:
+    """Return the rows of whose lead, which stands, a contact is missing, and repeated ones with contacts of their own."""
     missing = pl.col("contact") & pl.col("created") & pl.col("final").is_in(["invalid", "unknown"])
-    return told.filter(missing | (pl.col("code") == "contacts_only_here")).height > 0
+    return told.filter(missing | (pl.col("code") == "contacts_only_here"))["index"]
 
 
 def _fold(told: pl.DataFrame) -> pl.DataFrame:
@@ -243,7 +268,10 @@ def _fold(told: pl.DataFrame) -> pl.DataFrame:
                     for name in ("final", "lead_id", "http_status", "attempts", "finished_at", "run_id")
                 ),
                 pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
-                pl.col("code").drop_nulls().first(),
+                # That a contact is not part of it says more than that the lead has changed.
+                pl.coalesce(
+                    pl.col("code").filter(pl.col("code") == "lead_exists").first(), pl.col("code").drop_nulls().first()
+                ),
                 pl.col("message").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
                 pl.col("column").drop_nulls().first(),
             )
@@ -269,8 +297,11 @@ def _placed(ours: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -> pl.DataFrame:
-    """Let rows that were not sent keep their cells, and every row its original place."""
+def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place], lacking: pl.Series) -> pl.DataFrame:
+    """Let rows that were not sent keep their cells, and every row its original place.
+
+    Those in `lacking` (numbers from 0), of whose lead a contact is missing, say so all the same: it may be new in them.
+    """
     previous = work.previous
     if previous is None:
         return ours
@@ -282,14 +313,16 @@ def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place]) -
         leads.is_in(kept_leads)
         & previous["import_status"].is_in(["created", "duplicate", "already_imported", "unknown"])
     ) | (done & ~sent)
+    anew = ~keep.fill_null(value=False)
+    lacks = pl.int_range(ours.height, eager=True).is_in(lacking.implode()) & ours["import_error_code"].is_not_null()
     columns = []
     for name in RESULT_COLUMNS:
         fresh = ours[name]
         if name in ("import_sheet", "import_row"):
-            has_row = previous["import_row"].is_not_null()
-            columns.append(fresh.zip_with(~has_row, previous[name]).alias(name))
+            columns.append(previous[name])
         else:
-            columns.append(fresh.zip_with(~keep.fill_null(value=False), previous[name]).alias(name))
+            told_anyway = name in ("import_error_code", "import_error", "import_error_column")
+            columns.append(fresh.zip_with(anew | lacks if told_anyway else anew, previous[name]).alias(name))
     return pl.DataFrame(columns)
 
 

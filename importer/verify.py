@@ -83,6 +83,8 @@ async def _online(
         remembered = ledger.facts(base)
     for name, what in _WORDS.items():
         can = remembered.get(name)
+        if name == "filters" and remembered.get("lookup") is False:
+            continue
         now = "" if name in told or can is None else " (as it was told earlier)"
         say(f"{what}: {'not told' if can is None else 'yes' if can else 'no'}{now}")
     promise = guarantee(allow_duplicate=allow, offers_lookup=bool(remembered.get("lookup")))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importer.address import normalise_address
+from importer.address import base_address, normalise_address
 from importer.answers import RateHeaders, digits, judge, limits, read_lead, read_time
 from importer.api import payload
 from importer.errors import Refused
@@ -536,3 +536,9 @@ def test_what_is_no_address_is_refused_and_secrets_in_it_are_not_shown(text: str
     with pytest.raises(Refused, match=r"address of the service: .*(Right is|Write https)") as raised:
         normalise_address(text)
     assert "s3cret" not in str(raised.value)
+
+
+def test_an_address_that_is_empty_on_the_command_line_is_not_taken_for_none() -> None:
+    assert base_address(None, "https://call.example.com") == "https://call.example.com/api"
+    with pytest.raises(Refused, match="'' is none"):
+        base_address("", "https://call.example.com")

@@ -344,6 +344,8 @@ def test_quotes_and_spaces_are_made_plain_and_counted() -> None:
         (["31/12/2026", "12/31/2026", "01/02/2026"], ["2026-12-31", "2026-12-31", None]),
         (["12/31/2026", "01.02.2026"], ["2026-12-31", None]),
         (["03/03/2026", "2026-05-01", None], ["2026-03-03", "2026-05-01", None]),
+        (["2026-12-31 23:59:59", "2026-12-31T14:30", "2026-12-31 24:00"], ["2026-12-31", "2026-12-31", None]),
+        (["2026-12-31T23:59:59Z", "2026-12-31 23:59:59+01:00"], [None, None]),
         (["31/12/26", "31/12-2026", "30/02/2026", "31/12/0026"], [None, None, None, None]),
     ],
 )
@@ -359,7 +361,7 @@ def test_an_open_order_is_refused_with_advice_and_a_decided_one_is_told() -> Non
     assert "format" in problems["message"][0]
     made = table(Phone=["+493023125017"] * 2, ID=["01/02/2026", "31/01/2026"])
     config = Config.model_validate(CONFIG | more)
-    assert "day first, as '31/01/2026' shows" in map_rows(mend(made, config), config).notes[0]
+    assert "1 date with / was read day first, as '31/01/2026' shows" in map_rows(mend(made, config), config).notes[0]
 
 
 def test_date_cells_that_a_program_may_have_swapped_are_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import Desk, memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_group import settings_of
 from test_laws import COLUMNS, ROW, config, table
 
 from importer.config import Config
@@ -281,6 +282,81 @@ def test_a_row_that_became_like_another_takes_nothing_from_it(tmp_path: Path) ->
     rows = [row("", "", "+12125550100"), row("", "", "+12125550101")]
     statuses, _, ids = told_after(tmp_path, rows, ["created", "failed"], alike, allow=True)
     assert (statuses, ids) == (["created"] * 2, ["1/0", "2/1"])
+
+
+def added(rows: list[Row], told: pl.DataFrame, new: Row) -> tuple[list[Row], pl.DataFrame]:
+    """Put a new row above the others."""
+    blank = pl.DataFrame([dict.fromkeys(RESULT_COLUMNS)], schema=dict.fromkeys(RESULT_COLUMNS, pl.String))
+    return [new, *rows], pl.concat([blank, told])
+
+
+def test_a_new_row_where_another_stood_is_sent_by_the_retry_after_next_too(tmp_path: Path) -> None:
+    rows = [row("", "", "+12125550100"), row("", "", "+12125550101")]
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        office = Office(ledger, config().model_copy(update={"allow_duplicate": True}))
+        rows, told = added(rows, office.send(rows, ["created"]), rows[0])  # like the row whose line it takes
+        told = office.send(rows, ["rejected"], told)
+        assert told["import_row"].to_list() == ["4", "2", "3"]
+        again = office.send(rows, ["created"], told)
+    assert again["import_status"].to_list() == ["created"] * 3
+    assert again["import_lead_id"].to_list() == ["3/0", "1/0", "1/1"]
+
+
+def test_who_was_added_above_a_group_is_not_its_lead_at_the_retry_after_next_either(tmp_path: Path) -> None:
+    rows = [row("B", "", "+12125550105"), row("A", "", "+12125550100"), row("A", "", "+12125550101")]
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        office = Office(ledger, config(primary_when=False))
+        rows, told = added(rows, office.send(rows, ["created", "rejected"]), row("A", "", "+12125550102"))
+        told = office.send(rows, ["rejected"], told)
+        assert office.send(rows, ["created"], told)["import_lead_id"].to_list() == ["3/2", "1/0", "3/2", "3/2"]
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_copy_whose_status_was_emptied_is_a_new_lead_wherever_it_stands(tmp_path: Path, above: bool) -> None:
+    def copied(rows: list[Row], told: pl.DataFrame) -> tuple[list[Row], pl.DataFrame]:
+        copy = told.with_columns(import_status=pl.lit(None, pl.String))
+        return [*rows, *rows], pl.concat([copy, told] if above else [told, copy])
+
+    statuses, _, ids = told_after(tmp_path, [row("", "", "+12125550100")], ["created"], copied, allow=True)
+    assert (statuses, ids) == (["created"] * 2, ["2/0", "1/0"] if above else ["1/0", "2/1"])
+
+
+def test_the_second_of_alike_rows_is_sent_though_the_first_was_taken_off_and_its_status_emptied(tmp_path: Path) -> None:
+    def second(rows: list[Row], told: pl.DataFrame) -> tuple[list[Row], pl.DataFrame]:
+        return rows[1:], told[1:].with_columns(import_status=pl.lit(None, pl.String))
+
+    rows = [row("", "", "+12125550100"), row("", "", "+12125550100")]
+    assert told_after(tmp_path, rows, ["created", "rejected"], second, allow=True)[0] == ["created"]
+
+
+def test_an_id_that_was_lost_is_told_again(tmp_path: Path) -> None:
+    def lost(rows: list[Row], told: pl.DataFrame) -> tuple[list[Row], pl.DataFrame]:
+        return rows, told.with_columns(import_lead_id=pl.lit(None, pl.String))
+
+    rows = [row("A", "Primary", "+12125550100"), row("A", "", "+12125550101")]
+    statuses, _, ids = told_after(tmp_path, rows, ["created"], lost)
+    assert (statuses, ids) == (["already_imported"] * 2, ["1/0"] * 2)
+
+
+@pytest.mark.parametrize("before", ["", "+12125550101"])
+def test_a_contact_that_is_new_in_the_row_of_a_created_lead_is_told_there(tmp_path: Path, before: str) -> None:
+    chosen = settings_of("columns")  # contacts are in Account and Role
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        office = Office(ledger, chosen)
+        told = office.send([row(before, "", "+12125550100")], ["created"])
+        again = office.send([row("+12125550102", "", "+12125550100")], ["created"], told)
+    assert again["import_status"].to_list() == ["created"]
+    assert again["import_error_code"].to_list() == ["lead_exists"]
+    assert "contact 1: its lead was created without this contact" in again["import_error"][0]
+
+
+def test_a_contact_that_got_another_number_after_its_lead_was_created_is_told_in_its_row(tmp_path: Path) -> None:
+    def changed(rows: list[Row], told: pl.DataFrame) -> tuple[list[Row], pl.DataFrame]:
+        return [rows[0], row("A", "", "+12125550102")], told
+
+    rows = [row("A", "Primary", "+12125550100"), row("A", "", "+12125550101")]
+    statuses, codes, _ = told_after(tmp_path, rows, ["created"], changed)
+    assert (statuses, codes) == (["created"] * 2, [None, "lead_exists"])
 
 
 def test_a_changed_file_and_a_changed_setting_call_nobody_twice(desk: Desk, sandbox: Sandbox) -> None:

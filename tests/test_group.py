@@ -206,3 +206,19 @@ def test_ten_contacts_are_not_too_many() -> None:
     rows = [row("A", "Primary", 100), *(row("A", "", number) for number in others)]
     assert len(others) == MOST_CONTACTS
     assert set(told(rows, config())["import_status"]) == {"ready"}
+
+
+@pytest.mark.parametrize("contact_ids", [(), (None,), ("12",)])
+@pytest.mark.parametrize("kind", ["flagged", "columns"])
+def test_no_contact_of_a_duplicate_is_said_to_be_confirmed(kind: str, contact_ids: tuple[str | None, ...]) -> None:
+    in_rows = [row("A", "Primary", 100), row("A", "", 101)]
+    in_columns = [("+12125550101", "", "+12125550100", "7", "New", "")]
+    work, _ = grouped(table(in_rows if kind == "flagged" else in_columns), settings_of(kind))
+    outcome = Outcome(Status.DUPLICATE, "r", None, contact_ids=contact_ids, code="http_422", message="exists")
+    frame, left_out = results.result_columns(
+        work, 0, Outcomes({(0, 0): outcome}), held=set(), otherwise=READY, run_id="r"
+    )
+    assert (set(frame["import_status"]), left_out) == ({"duplicate"}, False)
+    assert frame["import_contact_id"].null_count() == frame.height
+    assert "not confirmed" in frame["import_error"][-1]
+    assert frame["import_error"][0].startswith("exists")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from importer.errors import Refused
-from importer.machine import going_on, sole_sender
+from importer.machine import api_key, going_on, sole_sender
 
 HOLD = """\
 import sys
@@ -54,3 +54,9 @@ def test_a_lock_of_which_nothing_can_be_told_is_refused_and_free_again(locks: Pa
     told.rmdir()
     with sole_sender("http://here", "key", run_id="r3"):
         assert json.loads(told.read_text())["run"] == "r3"
+
+
+def test_a_key_file_may_be_written_by_notepad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf17|k\r\n")
+    monkeypatch.setenv("THE_FILE", str(tmp_path / "key"))
+    assert api_key("NO_SUCH_KEY", "THE_FILE") == "17|k"

@@ -621,7 +621,20 @@ def test_results_beside_their_input_are_skipped_where_the_shell_spelt_the_patter
 def test_a_result_that_is_named_on_purpose_is_kept(folder: Path) -> None:
     assert names(expand(["a.results.csv"])) == ["a.results.csv"]
     assert names(expand(["b.csv", "a.results.csv"])) == ["b.csv", "a.results.csv"]
-    assert names(expand(["*.results.csv"], keep_results=True)) == ["a.results.csv"]
+
+
+def test_retry_takes_the_last_results_of_a_pattern_and_skips_all_else(folder: Path) -> None:
+    older = Path("a.results.20261126T042907Z-ff341e.csv")
+    older.write_bytes(Path("a.results.csv").read_bytes())
+    kept, notes = expand(["*"], retry=True)
+    assert "a.results.csv" in map(str, kept)
+    assert not {"a.csv", "b.csv", str(older), "a.check.csv"} & set(map(str, kept))
+    assert "a.csv: skipped, as it is no result file of ours. To import it, use run." in notes
+    assert names(expand([str(older), "a.results.csv"], retry=True)) == [
+        "a.results.csv"
+    ]  # as a shell spells a pattern out
+    assert names(expand([str(older)], retry=True)) == [str(older)]
+    assert "name the results to retry" in refusal(lambda patterns: expand(patterns, retry=True), ["b*"])
 
 
 def test_a_pattern_that_finds_results_only_is_refused(folder: Path) -> None:

@@ -12,6 +12,7 @@ from conftest import Desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from past_runs import desk_with, run
+from spreadsheets import make_openpyxl
 
 from importer.errors import Refused
 from importer.ledger import Ledger
@@ -127,3 +128,17 @@ def test_a_ledger_that_knows_only_the_beginning_of_a_run_has_forgotten_it(desk: 
         copied.begin_run(run_of_it)
         (told,) = forgotten([past], copied, past.service)
         assert "only the beginning" in told
+
+
+def test_results_of_two_kinds_with_one_name_have_a_receipt_each_and_keep_it(tmp_path: Path) -> None:
+    with Sandbox() as box:
+        desk = desk_with(tmp_path, box, 2)
+        (desk.folder / "a.xlsx").write_bytes(make_openpyxl([["Phone"], ["+12125550190"]]))
+        desk.write("c.yaml", "campaign_id: 7\nphone: Phone\n")
+        for _ in range(2):  # the first results and their receipts are set aside
+            assert desk.run("run", "a.csv", "a.xlsx", "-c", "c.yaml", "--rate", "500/s").status == 0
+    receipts = sorted(desk.folder.glob("*.receipt.json"))
+    assert len(receipts) == 4
+    with Ledger(next(desk.folder.rglob("ledger.sqlite3")), create=False) as ledger:
+        assert [differences(receipt, ledger)[1] for receipt in receipts] == [[]] * 4
+    assert past_result(desk.folder / "a.results.xlsx") != past_result(desk.folder / "a.results.csv")

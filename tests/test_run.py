@@ -15,6 +15,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 from conftest import Answers, Desk, memory
+from spreadsheets import make_openpyxl
 
 from importer.cells import mend
 from importer.config import Config, Delivery, load
@@ -132,16 +133,16 @@ def test_check_sends_nothing_and_needs_no_key(desk: Desk, sandbox: Sandbox) -> N
 
 
 def test_limit_holds_the_rest_back_and_the_next_run_goes_on(desk: Desk, sandbox: Sandbox) -> None:
-    desk.write("a.csv", people(100, 101, 102))
+    desk.write("a.csv", people(100, 101, 102, 102))
     desk.write("c.yaml", CONFIG)
     none = desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "0", *FAST)
     assert none.status == 0
     assert "0 leads" not in none.err  # no forecast, no question
-    assert statuses(desk.rows("a.results.csv")) == ["not_sent"] * 3
+    assert statuses(desk.rows("a.results.csv")) == ["not_sent"] * 4
     assert desk.run("run", "a.csv", "-c", "c.yaml", "--limit", "2", *FAST).status == 0
-    assert statuses(desk.rows("a.results.csv")) == ["created", "created", "not_sent"]
+    assert statuses(desk.rows("a.results.csv")) == ["created", "created", "not_sent", "not_sent"]
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
-    assert statuses(desk.rows("a.results.csv")) == ["already_imported", "already_imported", "created"]
+    assert statuses(desk.rows("a.results.csv")) == ["already_imported", "already_imported", "created", "duplicate"]
 
 
 def test_a_number_twice_in_the_file_is_sent_once(desk: Desk, sandbox: Sandbox) -> None:
@@ -215,6 +216,20 @@ def test_swapped_roles_are_refused_within_a_file_and_after_a_run(desk: Desk, san
     assert desk.run("run", "b.csv", "-c", "c.yaml", *FAST).status == 1
     assert [row["import_error_code"] for row in desk.rows("b.results.csv")] == ["group_changed"] * 2
     assert memory(sandbox)["posts"] == 1
+
+
+def test_a_row_of_another_file_or_sheet_is_named_with_it(desk: Desk) -> None:
+    rows = [["Account", "Phone"], ["A", "+12125550100"], ["A", "+12125550101"]]
+    workbook = make_openpyxl(rows, Two=[rows[0], ["B", "+12125550103"]])
+    (desk.folder / "a.xlsx").write_bytes(workbook)
+    desk.write("b.csv", "Account,Phone\n,+12125550103\n,+12125550101\n,+12125550103\n")
+    contacts = "secondary_contacts: {group_by: Account}\n"
+    desk.write("c.yaml", 'campaign_id: 7\nphone: Phone\nsource: {sheet: "*"}\n' + contacts)
+    assert desk.run("check", "a.xlsx", "b.csv", "-c", "c.yaml").status == 1
+    told = [row["import_error"] for row in desk.rows("b.check.csv")]
+    assert told[0].startswith('the same number stands in row 2 of sheet "Two" of a.xlsx, which')
+    assert 'of the lead in row 2 of sheet "Sheet1" of a.xlsx: somebody' in told[1]
+    assert told[2].startswith('the same number stands in row 2 of sheet "Two" of a.xlsx, which')
 
 
 def test_a_contact_put_right_after_its_lead_was_created_is_not_sent_alone(desk: Desk, sandbox: Sandbox) -> None:
@@ -397,6 +412,20 @@ def test_suppressed_people_are_not_sent(desk: Desk, sandbox: Sandbox) -> None:
     assert desk.run("run", "a.csv", "-c", "c.yaml", *FAST).status == 0
     assert statuses(desk.rows("a.results.csv")) == ["created", "suppressed"]
     assert memory(sandbox)["posts"] == 1
+
+
+def test_include_sends_who_is_suppressed_or_filtered_and_no_blank_row(desk: Desk, sandbox: Sandbox) -> None:
+    desk.write("dnc.txt", "(212) 555-0101\n(212) 555-0102\n")
+    desk.write("a.csv", people(101, 102, 103).replace("Ada,N102", "Old,").replace("Ada,N103", "Old,") + ",,,\n")
+    desk.write("c.yaml", CONFIG + "suppress: [dnc.txt]\nwhere: {column: First, not_in: [Old]}\n")
+    assert desk.run("run", "a.csv", "-c", "c.yaml", "--include", "filtered", *FAST).status == 0
+    assert statuses(desk.rows("a.results.csv")) == ["suppressed", "suppressed", "created", "filtered"]
+    more = ("--include", "suppressed", "--include", "filtered")
+    ended = desk.run("retry", "a.results.csv", "-c", "c.yaml", *more, *FAST)
+    assert ended.status == 0
+    assert "Note: 2 numbers on a suppression list are sent all the same" in ended.err
+    assert statuses(desk.rows("a.results.csv")) == ["created", "created", "created", "filtered"]
+    assert memory(sandbox)["posts"] == 3
 
 
 def test_only_a_run_advises_to_retry_what_failed_our_checks(desk: Desk, sandbox: Sandbox) -> None:

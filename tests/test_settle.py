@@ -288,6 +288,10 @@ def test_what_is_unknown_is_sent_when_asked_for_and_never_again_unasked_whatever
     answers = {("GET", "campaigns"): (200, '[{"id": 7}]'), ("GET", "leads"): (200, EMPTY), ("POST", "lead"): (500, "")}
     desk = desk_with(tmp_path, SimpleNamespace(url=answering(answers)), allow=True, rows=ROWS[2:])
     assert run(desk, status=5)[0]["import_status"] == "unknown"
+    asked = desk.run("check", "a.csv", "-c", "c.yaml", "--include", "unknown")
+    assert asked.status == 0
+    assert "1 lead would be sent." in asked.err
+    assert desk.rows("a.check.csv")[0]["import_status"] == "ready"
     answers["POST", "lead"] = (402, '{"message": "Insufficient balance"}')
     told = run(desk, "--include", "unknown", status=5)[0]
     assert (told["import_status"], told["import_http_status"]) == ("unknown", "402")

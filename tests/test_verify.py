@@ -42,6 +42,9 @@ def test_a_server_in_trouble_unsays_nothing(tmp_path: Path, answering: Callable[
         assert words in told.out
     facts = remembered(desk, url)
     assert {facts[name] for name in ("lookup", "filters", "delete", "campaigns")} == {True}
+    answers["GET", "leads"] = (404, '{"message": "Not found"}')  # taken away: then nothing is told of how it looks up
+    gone = desk.run("verify", "--base-url", url).out
+    assert ("Look-up of leads: no\n" in gone, "Look-up by number" in gone) == (True, False)
     answers["GET", "me"] = (302, "")
     assert desk.run("verify", "--base-url", url).status == 3
 
