@@ -40,6 +40,8 @@ _ENOUGH = 10
 #: The pause after a bare 429 that ends a try for more in windows of a second, at least, and in places at the pace: at so
 #: little over the limit, the window is over as soon. Refused again, it is a whole second.
 _BRIEF, _BRIEF_PLACES = 0.1, 2.0
+#: A pace of an earlier run below this share of what the headers tell is brought up to that at once.
+_NEAR_TOLD = 0.9
 #: So few a second are doubled twice a second.
 _FEW = 12.0
 #: From this growth on it is a slow start.
@@ -161,13 +163,16 @@ class Search:
         """Step up once a second, where the pace was used and answers came."""
         if self._explanation.is_due(now) and self._length == 1.0:
             self._explain(now, paused_until)
+        told = self._headers.pace(now)
         if now >= self._probe_at:
             self._begin_probe(now)
+        elif self._growth == 1.0 and self._headers.known and told is not None and self.rate < _NEAR_TOLD * told:
+            self._begin_probe(now)  # an earlier run found less than the headers tell
+            self._growth = _DOUBLE
         step, growth = self._step()
         elapsed = now - self._step_at
         if growth == 1.0 or elapsed < 0.97 * step or now < paused_until:
             return
-        told = self._headers.pace(now)
         aimed = self.rate if told is None else min(self.rate, told)
         used = self._sent.count(self._step_at - 1e-6, now) >= 0.5 * math.floor(aimed * elapsed)
         if used and self._step_answers and (told is None or self.rate < told):

@@ -357,6 +357,13 @@ def test_what_is_refused_after_a_brief_pause_too_has_a_second_and_no_window_is_m
     assert pacer.learned(now + 1).window is None  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["fixed", "clock", "sliding", "bucket"])
+def test_a_pace_of_an_earlier_run_is_brought_up_to_what_headers_tell_at_once(kind: str) -> None:
+    done = simulate(Case(kind, 40, 1.0, "all", seconds=62.0, learned=Learned(19.75)))
+    assert done.of_limit(0, 60) >= 0.95
+    assert not done.refused
+
+
 def test_the_pause_after_a_try_at_a_low_limit_is_two_places_in_the_pace() -> None:
     """At 1/s the clock's second that refused is far from over after a tenth."""
     pacer = Pacer(None, learned=Learned(4.0), now=0.0)
