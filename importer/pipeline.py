@@ -172,6 +172,9 @@ def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = 
             "Put it back as it was; the result can't be told without it."
         )
     _refuse_other_lists(run, inputs.config)
+    for before, target in zip(request.results, inputs.targets, strict=True):
+        if out is not None and before is not None and not before.is_file() and before != target.resolve():
+            screen.say(f"{before} is not there any more: {target} is the result of the run from now on.")
     told = replay(inputs.works, ledger, run, allow_duplicate=inputs.config.allow_duplicate)
     sent = Sent(
         told.plan, told.outcomes, told.otherwise, ledger=ledger, cause=run.cause, guarantee=run.guarantee, run=run
@@ -545,8 +548,15 @@ def _write(
         with suppress(LeadImporterError):  # the file is written; `_note_end` tells what the ledger can't take
             if aside is not None:
                 ledger.note_moved(target, aside)
-            ledger.note_result(run_id, number, target, sha256_of(target))
+            if not _is_copy(request, number, target):
+                ledger.note_result(run_id, number, target, sha256_of(target))
     return target
+
+
+def _is_copy(request: Request, number: int, target: Path) -> bool:
+    """Tell whether the result of a past run is written beside the one on record, which stays that."""
+    before = request.results[number] if request.results and request.out is not None else None
+    return before is not None and before != target.resolve() and before.is_file()
 
 
 def _note_end(
