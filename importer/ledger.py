@@ -193,6 +193,15 @@ class Ledger:
         query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
+    def numbers_of(self, service: str, lead_id: str) -> tuple[int, set[bytes]] | None:
+        """Return campaign and number hashes of the people of a created lead, by its ID of the server's; None: unknown."""
+        query = (
+            "SELECT l.campaign, m.number FROM leads l JOIN members m USING (lead)"
+            " WHERE l.lead_id = ? AND l.service = ? AND l.state = 'created'"
+        )
+        rows = self._db.execute(query, (lead_id, service)).fetchall()
+        return (rows[0][0], {number for _, number in rows}) if rows else None
+
     def has_contact(self, number: bytes, contact_id: str) -> bool:
         """Tell whether a lead of ours has a contact with this number (hashed) and this ID of the server's."""
         query = "SELECT 1 FROM members WHERE number = ? AND contact_id = ?"

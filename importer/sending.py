@@ -37,7 +37,7 @@ from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, forget_undone, plan, planned, with_column
 from importer.receipt import sha256_of
 from importer.records import Created, Outcome, Planned, Status
-from importer.rehearse import Sent, held_back, refuse_forgotten
+from importer.rehearse import Sent, held_back, refuse_forgotten, tell_of_other_numbers
 from importer.settle import guarantee
 from importer.wording import count_of
 
@@ -147,6 +147,7 @@ class _Session:
             ledger.cut_off(address, begun.keys() - going_on(begun))
             made = self._plan(ledger, hashes)
             self._tell_of_doubts(made)
+            tell_of_other_numbers(self.works, made, ledger, self.config, self.screen)
             stop = Stop()
             if not made.count(self.request.limit):
                 return self._sent(made, ledger, stop)
