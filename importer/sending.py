@@ -93,7 +93,7 @@ class _Session:
         else:
             base, key = (
                 base_address(self.request.base_url, self.config.api.base_url),
-                api_key(self.config.api.key_env, self.config.api.key_file_env),
+                api_key(self.config.api.key_env, self.config.api.key_file_env, say=self.screen.say),
             )
         self.held_open.enter_context(
             sole_sender(base, key, run_id=self.run_id, wait=self.request.wait, announce=self.screen.say)
