@@ -21,7 +21,7 @@ from importer.options import (
     Wait,
     end,
 )
-from importer.usage import Command, duration, whole
+from importer.usage import Command, duration, path_of, whole
 from importer.wording import count_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def verify(
     receipt: Annotated[
         Path | None,
         typer.Option(
-            "--receipt", metavar="FILE", help="Hold this receipt against its input, result and ledger instead."
+            "--receipt",
+            metavar="FILE",
+            parser=path_of("--receipt", "a receipt"),
+            help="Hold this receipt against its input, result and ledger instead.",
         ),
     ] = None,
 ) -> None:

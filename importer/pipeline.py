@@ -234,7 +234,7 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
     paths, notes = expand(request.inputs, retry=request.command == "retry")
     for note in notes:
         screen.say(note)
-    config = None if request.config is None else configs.load(request.config)
+    config = None if request.config is None else _load(request.config)
     source = Source() if config is None else _source(config)
     has_all = _has_all(None if config is None else _in_region(config, request.region))
     tables: list[Table] = []
@@ -255,6 +255,16 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
         if not table.cells.height:
             screen.say(f"Warning: {table.path.name} has no data rows.")
     return tables, {"reading": time.monotonic() - began}
+
+
+def _load(path: Path) -> Config:
+    try:
+        return configs.load(path)
+    except (
+        Refused
+    ):  # then lists that are not there are told as well; where they alone are, with the columns that are not
+        configs.load(path, lists=True)
+        raise
 
 
 def _source(config: Config) -> Source:
@@ -304,6 +314,7 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     parted = [results.split(table) for table in tables]
     users = [user for user, _ in parted]
     config = _config(request, users)
+    _refuse_what_lacks(config, users)
     regions = regions_of(users, config) if config.suppress else set()
     suppressed, warnings = suppression_list(config.suppress, regions)
     for warning in warnings:
@@ -319,8 +330,6 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
         )
     works = []
     for table, (user, previous) in zip(tables, parted, strict=True):
-        if user.columns:
-            check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include, seconds))
         for note in works[-1].mapped.notes:
             screen.say(f"{table.path.name}: {note}")
@@ -335,6 +344,19 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     works = [replace(work, replaces=one) for work, one in zip(works, _replaced(request, targets), strict=True)]
     config_sha256 = None if request.config is None else sha256_of(request.config)
     return _Inputs(config, works, targets, seconds, config_sha256)
+
+
+def _refuse_what_lacks(config: Config, tables: Sequence[Table]) -> None:
+    """Refuse where lists or columns are not there that the config names, all at once."""
+    problems = config.absent_lists()
+    for table in tables:
+        try:
+            if table.columns:
+                check_columns(config, table.columns, str(table.path))
+        except Refused as refusal:
+            problems += refusal.problems
+    if problems:
+        raise Refused(*problems)
 
 
 def _config(request: Request, tables: Sequence[Table]) -> Config:
