@@ -119,22 +119,26 @@ def refuse_forgotten(
 
 def tell_of_other_numbers(works: Sequence[Work], made: Plan, ledger: Ledger, config: Config, screen: "Screen") -> None:
     """Say of which rows that are done the number was changed since: nothing is sent for them, and their leads stand."""
-    by_table: dict[int, list[int]] = {}
-    for number, lead in made.renumbered:
-        by_table.setdefault(number, []).append(lead)
-    for number, leads in by_table.items():
-        work = works[number]
-        found = work.grouped.leads.filter(pl.col("lead").is_in(leads)).sort("row")
-        named = ", ".join(f"{row:,}" for row in found["row"].head(_NAMED)) + (", …" if found.height > _NAMED else "")
-        have, they = ("has", "its lead stands") if found.height == 1 else ("have", "their leads stand")
-        rows = count_of(found.height, "row")
-        screen.say(
-            f"Warning: {work.table.path.name}: {rows} that {'is' if found.height == 1 else 'are'} done {have} another number "
-            f"than {'its' if found.height == 1 else 'their'} lead was created with (row{'s' if found.height > 1 else ''} {named}). "
-            f"Nothing is sent for {'it' if found.height == 1 else 'them'}: {they} with the old number. Change it in the platform "
-            "(import_lead_id); or, to call the new number as a lead of its own, empty the row's import_status."
-            + _by_another_config(work, found["index"], ledger, config)
-        )
+    for number, work in enumerate(works):
+        leads = [lead for table, lead in made.renumbered if table == number]
+        if leads:
+            found = work.grouped.leads.filter(pl.col("lead").is_in(leads)).sort("row")
+            said = _with_other_numbers(found["row"])
+            screen.say(
+                f"Warning: {work.table.path.name}: {said}{_by_another_config(work, found['index'], ledger, config)}"
+            )
+
+
+def _with_other_numbers(rows: pl.Series) -> str:
+    named = ", ".join(f"{row:,}" for row in rows.head(_NAMED)) + (", …" if rows.len() > _NAMED else "")
+    one = rows.len() == 1
+    done, own = ("is done has", "its lead was") if one else ("are done have", "their leads were")
+    sent, where = ("it: its lead stands", "row") if one else ("them: their leads stand", "rows")
+    return (
+        f"{count_of(rows.len(), 'row')} that {done} another number than {own} created with ({where} {named}). Nothing is sent "
+        f"for {sent} with the old number. Change it in the platform (import_lead_id); or, to call the new number as a lead of "
+        "its own, empty the row's import_status."
+    )
 
 
 def _by_another_config(work: Work, rows: pl.Series, ledger: Ledger, config: Config) -> str:
