@@ -35,7 +35,8 @@ The story of one row, in order:
                 hashes what it came from
 
 About past runs (`cli_past`): `past` lists them, `replay` tells once more what one made of its rows, `settle_run` looks
-up what it left unknown, `undo` deletes what it created; `connect` opens the service for them, and for `verify`.
+up what it left unknown, `undo` deletes what it created (both find leads `listed` by the service); `connect` opens the
+service for them, and for `verify`.
 
 `starter` writes a first config for a list (`init`), in the words of `starter_text`: `guess` says what its columns seem
 to be, by its cells and by what their headers say in six languages (`header_words`).

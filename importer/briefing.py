@@ -17,19 +17,36 @@ from importer.wording import count_of
 AT_REST = frozenset({"draft", "stopped", "paused"})
 
 
-def show_campaigns(campaigns: Sequence[Campaign] | None, counts: Mapping[int, int], say: Callable[[str], None]) -> None:
-    """Tell which campaigns get how many leads (`counts`, by ID); None: the server lists none. Refuse unknown ones."""
+def show_campaigns(
+    campaigns: Sequence[Campaign] | None,
+    counts: Mapping[int, int],
+    say: Callable[[str], None],
+    *,
+    stands: Callable[[int], str],
+) -> None:
+    """Tell which campaigns get how many leads (`counts`, by ID); None: the server lists none. Refuse unknown ones.
+
+    `stands` says in which cells a campaign stands; empty where it is one for all rows.
+    """
     if campaigns is None:
         for campaign_id, leads in counts.items():
             say(f"Campaign {campaign_id}: {count_of(leads, 'lead')}. Its name can't be looked up on this server.")
         return
     known = {campaign.id: campaign for campaign in campaigns}
-    missing = [str(campaign_id) for campaign_id in counts if campaign_id not in known]
+    missing = {campaign_id: stands(campaign_id) for campaign_id in counts if campaign_id not in known}
     if missing:
         listed = ", ".join(f"{campaign.id} {campaign.name!r}" for campaign in known.values()) or "none"
+        named = "; ".join(
+            f"{campaign_id} ({where})" if where else str(campaign_id) for campaign_id, where in missing.items()
+        )
+        advice = (
+            "Put the cells or campaign_id.map right, or leave those rows out with where."
+            if any(missing.values())
+            else "Put campaign_id or --campaign right."
+        )
         raise Refused(
-            f"campaign {', '.join(missing)}: the server does not know it. Campaigns that this key can see: {listed}. "
-            "Put campaign_id or --campaign right. Nothing was sent."
+            f"campaign {named}: the server does not know {'it' if len(missing) == 1 else 'them'}. "
+            f"Campaigns that this key can see: {listed}. {advice} Nothing was sent."
         )
     for campaign_id, leads in counts.items():
         campaign = known[campaign_id]

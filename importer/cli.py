@@ -35,7 +35,7 @@ from importer.options import (
     end,
 )
 from importer.telling import run_telling
-from importer.usage import Command, Commands, duration, number, whole
+from importer.usage import Command, Commands, duration, number, path_of, whole
 
 app = typer.Typer(
     name="lead-importer",
@@ -173,7 +173,11 @@ def init(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="CONFIG", help="Where the config goes. Default: <name>.yaml beside the input."
+            "--out",
+            "-o",
+            metavar="CONFIG",
+            parser=path_of("--out", "the config to write"),
+            help="Where the config goes. Default: <name>.yaml beside the input.",
         ),
     ] = None,
     sheet: Annotated[

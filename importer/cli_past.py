@@ -21,7 +21,7 @@ from importer.options import (
     Wait,
     end,
 )
-from importer.usage import Command, duration, whole
+from importer.usage import Command, duration, path_of, whole
 from importer.wording import count_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def verify(
     receipt: Annotated[
         Path | None,
         typer.Option(
-            "--receipt", metavar="FILE", help="Hold this receipt against its input, result and ledger instead."
+            "--receipt",
+            metavar="FILE",
+            parser=path_of("--receipt", "a receipt"),
+            help="Hold this receipt against its input, result and ledger instead.",
         ),
     ] = None,
 ) -> None:
@@ -189,7 +192,8 @@ def settle(
     """Look up every lead of a run whose outcome is unknown.
 
     At the address that the run sent to. What is found is created (or somebody else's: duplicate), what is surely not
-    there is failed and sent by retry or the next run; the result file is written again. Nothing is sent.
+    there is failed and sent by retry or the next run; contacts that were not confirmed get their IDs. The result file is
+    written again. Nothing is sent.
 
     \b
     Example:
@@ -205,16 +209,19 @@ def settle(
 
         asked = Asked(config, ledger, base_url, rate, patience)
         terms = Terms.of_run(asked, found)
-        told, failure = settle_run(terms, opened, found, lambda text: _say(mask(text)))
-        if told:
-            _say("They are now: " + ", ".join(f"{count:,} {status}" for status, count in told.most_common()))
+        settled = settle_run(terms, opened, found, lambda text: _say(mask(text)))
+        if settled.leads:
+            _say("They are now: " + ", ".join(f"{count:,} {status}" for status, count in settled.leads.most_common()))
+        if settled.confirmed:
+            _say(f"Confirmed, with an ID: {count_of(settled.confirmed, 'contact')}.")
+        if settled.leads or settled.confirmed:
             try:
                 write_again(opened, found, screen(progress=False, as_json=False))
             except LeadImporterError as error:
                 _say(f"The result file is not written again: {error}")
-        if failure is not None:
-            raise failure
-        return ExitStatus.SOME_UNKNOWN if told["unknown"] else ExitStatus.OK
+        if settled.failure is not None:
+            raise settled.failure
+        return ExitStatus.SOME_UNKNOWN if settled.is_open else ExitStatus.OK
 
     end(lambda: _with_run(run, config, ledger, look_up), _say)
 

@@ -34,12 +34,15 @@ from importer.config_values import (
     Duration,
     EnvironmentName,
     FilePath,
+    ListPath,
     Part,
     Rate,
     Text,
     Texts,
     Value,
+    VariableName,
     YesNo,
+    absent,
     as_base_url,
     as_delimiter,
     as_several,
@@ -316,7 +319,7 @@ class ContactColumn(Settings):
     example = "{phone: Phone 2, variables: {customer_name: Contact 2}}"
     phone: Text = Field(description="Column with the contact's number.")
     region: Region | None = Field(default=None, description="Country of numbers without +. Default: the lead's.")
-    variables: Mapping[str, Variable] = Field(
+    variables: Mapping[VariableName, Variable] = Field(
         default_factory=dict, description="The contact's variables.", examples=[{"name": "Contact 2"}]
     )
 
@@ -332,7 +335,7 @@ class Contacts(Settings):
     example = "{group_by: Account ID}"
     group_by: Text | None = Field(default=None, description="Rows with the same value in this column are one lead.")
     primary_when: When | None = Field(default=None, description="Which row of a group is the lead. Default: the first.")
-    variables: Mapping[str, Variable] | None = Field(
+    variables: Mapping[VariableName, Variable] | None = Field(
         default=None, description="Variables of contacts in rows. Default: the lead's.", examples=[{"name": "Contact"}]
     )
     columns: tuple[ContactColumn, ...] = Field(default=(), description="Contacts on the lead's row, at most ten.")
@@ -424,7 +427,7 @@ class Config(Settings):
     phone: Phone = Field(
         description="Where the lead's number stands.", examples=["Phone", {"column": "Phone", "region": "US"}]
     )
-    variables: Mapping[str, Variable] = Field(
+    variables: Mapping[VariableName, Variable] = Field(
         default_factory=dict,
         description="Variables of the campaign's assistant → the columns they come from.",
         examples=[{"company": "Company"}],
@@ -434,7 +437,7 @@ class Config(Settings):
     allow_duplicate: YesNo = Field(
         default=False, description="Create a lead though its number is in the campaign already."
     )
-    suppress: Annotated[tuple[FilePath, ...], BeforeValidator(as_several), ONE_OR_MORE] = Field(
+    suppress: Annotated[tuple[ListPath, ...], BeforeValidator(as_several), ONE_OR_MORE] = Field(
         default=(), description="Files with numbers that are never sent.", examples=[["dnc.csv"]]
     )
     delivery: Delivery = Field(default=Delivery(), description="How fast leads are sent, and when sending stops.")
@@ -459,6 +462,11 @@ class Config(Settings):
         """
         return self._document.at(self._document.place(loc)) if self._document else "the config"
 
+    def absent_lists(self) -> list[str]:
+        """Say of each suppression list that is not there where the config names it."""
+        found = [(number, absent(path)) for number, path in enumerate(self.suppress)]
+        return [f"{self.where_is(('suppress', number))}: suppress: {text}" for number, text in found if text]
+
     def fingerprint(self) -> str:
         """Return a SHA-256 in hex of what decides which leads are sent where; how fast and into which file is left out.
 
@@ -475,11 +483,15 @@ class Config(Settings):
 # What is done with a config.
 
 
-def load(path: Path) -> Config:
-    """Read a config file; raise one `Refused` with all that is wrong with it, in the order of the file."""
+def load(path: Path, *, lists: bool = False) -> Config:
+    """Read a config file; raise one `Refused` with all that is wrong with it, in the order of the file.
+
+    `lists`: suppression lists that are not there are wrong, too.
+    """
     document = read(path)
+    context = {"document": document, "lists": lists}
     try:
-        config = Config.model_validate(document.content, context={"document": document}, by_alias=True, by_name=False)
+        config = Config.model_validate(document.content, context=context, by_alias=True, by_name=False)
     except ValidationError as error:
         found = tell(document, error.errors(include_url=False), Config)
         document.refuse([*document.problems, *found])

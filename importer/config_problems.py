@@ -215,8 +215,11 @@ def _within(loc: Loc, outer: Loc) -> bool:
 def _told(document: Document, error: ErrorDetails, root: type[Settings]) -> tuple[tuple[int, int], str]:
     found = document.find(error["loc"])
     place = document.place(found)
-    if error["type"] == "extra_forbidden":
+    is_key = error["loc"][-1:] == ("[key]",)
+    if error["type"] == "extra_forbidden" or is_key:
         place = document.key_places.get(found, place)
+    if is_key:  # what is wrong is the name itself
+        found = found[:-1]
     return place, _words(error, ".".join(str(step) for step in found if isinstance(step, str)), root)
 
 

@@ -4,6 +4,7 @@ Each function raises `WrongValueError`, a ValueError that says what would be rig
 """
 
 import codecs
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationInfo, WithJsonSchema
 
-from importer.config_problems import Scalar, WrongValueError
+from importer.config_problems import Scalar, WrongValueError, did_you_mean
 
 DEFAULT_BASE_URL = "https://call.otonistark.com.br/api"
 MAX_CONTACTS = 10
@@ -223,6 +224,30 @@ def beside(value: object, info: ValidationInfo) -> object:
     return document.path.parent / path if document else path
 
 
+def there(path: Path, info: ValidationInfo) -> Path:
+    """Refuse a list that is not there, where lists are asked for (`load`)."""
+    if (info.context or {}).get("lists") and (found := absent(path)):
+        raise ValueError(found)
+    return path
+
+
+def absent(path: Path) -> str:
+    """Say of a file that it is not there, and what may be meant; empty where it is there."""
+    if os.path.exists(path):  # noqa: PTH110 - what can't be a path at all is not there either
+        return ""
+    near = did_you_mean(path.name, [other.name for other in path.parent.glob("*")])
+    return f"{path}: there is no such file{near} Put it there, or write where it is, as seen from the config's folder."
+
+
+def variable_name(name: str) -> str:
+    """Refuse a name of nothing: as a template of configs makes it whose own variable was not set."""
+    if not name.strip():
+        raise ValueError(
+            f"a variable is called {name!r}. Right is its name in the campaign's assistant. Write it, or remove it."
+        )
+    return name
+
+
 def as_template(value: object) -> object:
     """Parse `{Column} text`; doubled braces stand for themselves."""
     if not isinstance(value, str):
@@ -343,9 +368,11 @@ Rate = Annotated[
         }
     ),
 ]
+VariableName = Annotated[str, AfterValidator(variable_name)]
 YesNo = Annotated[bool, BeforeValidator(yes_or_no), WithJsonSchema({"type": "boolean"})]
 Count = Annotated[int, *whole(1)]
 FilePath = Annotated[Path, BeforeValidator(beside), WithJsonSchema({"type": "string", "minLength": 1})]
+ListPath = Annotated[FilePath, AfterValidator(there)]
 EnvironmentName = Annotated[
     str, BeforeValidator(environment_name), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_]\w*$"})
 ]

@@ -115,7 +115,7 @@ def open_ledger(path: Path, *, only_read: bool) -> Ledger:
 async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> AsyncIterator[Connection]:
     """Open the service that a run sent to. Raises `Busy` while another sender holds it."""
     base, _, instance = run.service.partition("#")
-    key = api_key(terms.api.key_env, terms.api.key_file_env)
+    key = api_key(terms.api.key_env, terms.api.key_file_env, say=say)
     with ExitStack() as held:
         held.enter_context(sole_sender(base, key, run_id=run.run_id, wait=terms.wait, announce=say))
         facts = ledger.facts(base)

@@ -11,7 +11,7 @@ only while its outcome is open, for settling, and are erased when it is settled.
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ import orjson
 from importer.group_commit import GroupCommit, Write
 from importer.hashes import Hashes
 from importer.ledger_file import LedgerFile
-from importer.ledger_writes import LEAD, of_intent, of_outcome, of_withdrawal
+from importer.ledger_writes import LEAD, of_contacts, of_intent, of_outcome, of_withdrawal
 from importer.records import Doubt, Lead, Outcome, Status
 
 #: What is told of a lead that has a number: its standing, and the last outcome.
@@ -67,6 +67,19 @@ class Member:
     number: bytes
     contact_id: str | None
     values: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """A created lead of which the server has not confirmed all contacts; `numbers` are hashed, by `Member.position`."""
+
+    identity: bytes
+    campaign_id: int
+    lead_id: str
+    intended_at: float | None
+    number: bytes
+    """The primary's, hashed."""
+    numbers: dict[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +193,15 @@ class Ledger:
         query = "SELECT service FROM leads WHERE lead_id = ? AND state IN ('created', 'deleting')"
         return any(row[0] == service for row in self._db.execute(query, (lead_id,)))
 
+    def numbers_of(self, service: str, lead_id: str) -> tuple[int, set[bytes]] | None:
+        """Return campaign and number hashes of the people of a created lead, by its ID of the server's; None: unknown."""
+        query = (
+            "SELECT l.campaign, m.number FROM leads l JOIN members m USING (lead)"
+            " WHERE l.lead_id = ? AND l.service = ? AND l.state = 'created'"
+        )
+        rows = self._db.execute(query, (lead_id, service)).fetchall()
+        return (rows[0][0], {number for _, number in rows}) if rows else None
+
     def has_contact(self, number: bytes, contact_id: str) -> bool:
         """Tell whether a lead of ours has a contact with this number (hashed) and this ID of the server's."""
         query = "SELECT 1 FROM members WHERE number = ? AND contact_id = ?"
@@ -245,6 +267,39 @@ class Ledger:
             " WHERE run_id = ? AND state IN ('created', 'deleting') ORDER BY campaign, lead_id"
         )
         yield from self._db.execute(query, (run_id,))
+
+    # Contacts that no answer has named.
+
+    def unconfirmed(self, run_id: str) -> list[Unconfirmed]:
+        """Return the leads that a run created and whose contacts the server has not all confirmed."""
+        rows = self._db.execute(
+            "SELECT l.identity, l.campaign, l.lead_id, l.intended_at, p.number, m.position, m.number FROM leads l"
+            " JOIN members m ON m.lead = l.lead AND m.position > 0 AND m.contact_id IS NULL"
+            " JOIN members p ON p.lead = l.lead AND p.position = 0"
+            " WHERE l.run_id = ? AND l.state = 'created' AND l.lead_id IS NOT NULL ORDER BY l.lead",
+            (run_id,),
+        )
+        found: dict[bytes, Unconfirmed] = {}
+        for identity, campaign_id, lead_id, intended_at, primary, position, number in rows:
+            lead = found.setdefault(identity, Unconfirmed(identity, campaign_id, lead_id, intended_at, primary, {}))
+            lead.numbers[position] = number
+        return list(found.values())
+
+    def confirm(self, identity: bytes, contact_ids: Mapping[int, str]) -> None:
+        """Make it durable that a created lead has these contacts, by their positions."""
+        with self._file.changing() as db:
+            write = of_contacts(identity, contact_ids)
+            for statement, values in write.statements:
+                db.execute(statement, values)
+
+    def open_before(self, service: str, run_id: str) -> list[str]:
+        """Return the runs before one that left leads in doubt, or contacts not confirmed, oldest first."""
+        query = (
+            "SELECT DISTINCT run_id FROM leads l WHERE service = ? AND run_id < ? AND (state IN ('doubtful', 'unknown')"
+            " OR (state = 'created' AND EXISTS (SELECT 1 FROM members m"
+            " WHERE m.lead = l.lead AND m.position > 0 AND m.contact_id IS NULL))) ORDER BY run_id"
+        )
+        return [row[0] for row in self._db.execute(query, (service, run_id))]
 
     # What is in doubt.
 

@@ -13,7 +13,7 @@ from importer.hashes import Hashes
 from importer.records import Lead, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: The number that a lead goes by, of its identity.
 LEAD = "(SELECT lead FROM leads WHERE identity = ?)"
@@ -90,6 +90,12 @@ def of_outcome(identity: bytes, outcome: Outcome, state: str) -> Write:
         for position, contact_id in enumerate(outcome.contact_ids, start=1)
     ]
     return Write(identity, statements)
+
+
+def of_contacts(identity: bytes, contact_ids: "Mapping[int, str]") -> Write:
+    """Return what makes durable that a lead has these contacts, by their positions from 1."""
+    told = contact_ids.items()
+    return Write(identity, [(_CONTACT_ID, (contact_id, identity, position)) for position, contact_id in told])
 
 
 def of_withdrawal(identity: bytes, run_id: str, *, in_doubt: bool) -> Write:

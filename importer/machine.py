@@ -4,7 +4,9 @@ import getpass
 import hashlib
 import json
 import os
+import shlex
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,15 +29,20 @@ _held: set[Path] = set()
 SIGNALS = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
 
 
-def api_key(key_env: str, key_file_env: str) -> str:
+def api_key(key_env: str, key_file_env: str, *, say: Callable[[str], None]) -> str:
     """Return the key from the environment variable `key_env`, or from the file that `key_file_env` names.
 
-    Raises `Refused`, never showing what was found.
+    `say` is told of a file that others may read. Raises `Refused`, never showing what was found.
     """
     key = os.environ.get(key_env, "").strip()
     if not key and (name := os.environ.get(key_file_env, "").strip()):
         try:
-            key = Path(name).expanduser().read_text(encoding="utf-8-sig").strip()
+            file = Path(name).expanduser()
+            key = file.read_text(encoding="utf-8-sig").strip()
+            if _others_may_read(file):
+                say(
+                    f"Warning: key file {name!r}: others may read it. Let nobody else: chmod 600 {shlex.quote(str(file))}"
+                )
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise Refused(
@@ -55,6 +62,17 @@ def api_key(key_env: str, key_file_env: str) -> str:
             f"the API key in {key_env} or its file is damaged: it holds spaces, line breaks or letters that no key has. Copy it again."
         )
     return key
+
+
+def _others_may_read(file: Path) -> bool:
+    """Tell whether a file of this user's is open to others; False where files have no such modes.
+
+    One of another's, which is ours to read by group or by everybody, can't be changed by us: so services get theirs.
+    """
+    if not hasattr(os, "geteuid"):
+        return False
+    found = file.stat()
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and bool(found.st_mode & 0o044)
 
 
 def user() -> str:

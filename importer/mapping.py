@@ -19,7 +19,7 @@ from importer.columns import resolve
 from importer.config import Config, RegionColumn
 from importer.dates import read_dates
 from importer.emails import invalid_emails
-from importer.phones import REGIONS, TOTALS, parse_phones, region_code
+from importer.phones import REGIONS, TOTALS, dial_1, parse_phones, region_code
 from importer.records import PROBLEMS, Table, no_problems
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class _Mapper:
                 several=setting.several,
                 extension=setting.extension,
             )
-            self.restored += self._with_plus(texts, parsed["phone"])
+            self.restored += self._with_plus(texts, parsed["phone"], regions)
             if refused := self._refused("phone", [header]):
                 parsed = refused.overrule(parsed)
             if self.mended.table.may_be_cut(header) and parsed["phone"][-1] is not None:
@@ -342,11 +342,13 @@ class _Mapper:
         )
         return self.cells.filter(empty).select(text.alias("message")).to_series()
 
-    def _with_plus(self, texts: pl.Series, phone: pl.Series) -> list[tuple[Mending, pl.DataFrame]]:
-        """Return what is to be said of numbers that got a plus; eleven digits from 1 can't be read otherwise."""
+    def _with_plus(
+        self, texts: pl.Series, phone: pl.Series, regions: pl.Series | str | None
+    ) -> list[tuple[Mending, pl.DataFrame]]:
+        """Return what is to be said of numbers that got a plus; where 1 is dialled, eleven digits from it lack none."""
         digits = texts.str.replace_all("[^0-9]", "")
         bare = ~texts.str.contains("+", literal=True) & ("+" + digits == phone)
-        restored = (bare & ~phone.str.contains(r"^\+1\d{10}$")).fill_null(value=False)
+        restored = (bare & ~(phone.str.contains(r"^\+1\d{10}$") & dial_1(regions))).fill_null(value=False)
         if not restored.any():
             return []
         read = "read as " + phone.filter(restored) + ", with the + that it has lost"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from importer.errors import ExitStatus, LeadImporterError
-from importer.usage import one_of, whole
+from importer.usage import one_of, path_of, whole
 
 EXIT_STATUS = """\b
 EXIT STATUS
@@ -48,6 +48,7 @@ ConfigFile = Annotated[
         "--config",
         "-c",
         metavar="FILE",
+        parser=path_of("--config", "a YAML file"),
         help="YAML file that maps columns. Without it the platform's own column layout is read.",
     ),
 ]
@@ -59,6 +60,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="PATH",
+        parser=path_of("--out", "the result, or of a folder for several"),
         help="Where the result goes: a file, or a folder for several inputs. Default: beside each input.",
     ),
 ]
@@ -152,7 +154,10 @@ Logs = Annotated[
 LedgerFile = Annotated[
     Path | None,
     typer.Option(
-        "--ledger", metavar="PATH", help="The ledger that knows what was sent. Default: in the user's state folder."
+        "--ledger",
+        metavar="PATH",
+        parser=path_of("--ledger", "the ledger's file"),
+        help="The ledger that knows what was sent. Default: in the user's state folder.",
     ),
 ]
 Include = Annotated[

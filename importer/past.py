@@ -10,6 +10,7 @@ from importer.errors import ExitStatus, Refused
 from importer.ledger import Ledger, Run
 from importer.machine import process_of
 from importer.records import Status
+from importer.wording import count_of
 
 #: States of leads of which nobody knows what became.
 _IN_DOUBT = ("sending", "doubtful", "unknown")
@@ -70,6 +71,7 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
     ended = _without_end(run)[1] if run.exit_status is None else _ENDS.get(ExitStatus(run.exit_status), "")
     standings = ledger.standings(run.run_id)
     doubts = sum(standings.get(state, 0) for state in _IN_DOUBT)
+    contacts = sum(len(lead.numbers) for lead in ledger.unconfirmed(run.run_id))
     lines: list[tuple[str, object]] = [
         ("Run", run.run_id),
         ("Command", run.command + _options(run.request)),
@@ -83,6 +85,7 @@ def tell_run(ledger: Ledger, run: Run, *, as_json: bool) -> str:
         ("Leads now", _counts({state: count for state, count in standings.items() if state not in _IN_DOUBT})),
         ("Undone", "; ".join(_undone(ledger, run))),
         ("Leads in doubt", f"{doubts:,} (lead-importer settle {run.run_id})" if doubts else None),
+        ("Not confirmed", f"{count_of(contacts, 'contact')} (lead-importer settle {run.run_id})" if contacts else None),
         ("Guarantee", run.guarantee),
         ("Service", run.service and run.service.partition("#")[0]),  # behind it a hash of the key
         ("Version", run.tool_version),

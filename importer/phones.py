@@ -148,6 +148,15 @@ def phone_shaped(texts: pl.Series) -> pl.Series:
     return texts.str.contains(_SHAPE) & digits.is_between(7, 15) & ~texts.str.contains(_DATE_SHAPE)
 
 
+def dial_1(regions: pl.Series | str | None) -> pl.Series | bool:
+    """Tell of which countries the code is 1 (North America): there eleven digits from 1 are dialled so."""
+    if not isinstance(regions, pl.Series):
+        code = region_code(regions) if regions else None
+        return code is not None and phonenumbers.country_code_for_region(code) == 1
+    home = [name for name in regions.drop_nulls().unique() if dial_1(name)]
+    return regions.is_in(home).fill_null(value=False)
+
+
 def region_code(name: str) -> str | None:
     """Return the alpha-2 code of a country given by code or by its name in any language, else None."""
     name = name.strip()

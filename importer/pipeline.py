@@ -172,6 +172,9 @@ def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = 
             "Put it back as it was; the result can't be told without it."
         )
     _refuse_other_lists(run, inputs.config)
+    for before, target in zip(request.results, inputs.targets, strict=True):
+        if out is not None and before is not None and not before.is_file() and before != target.resolve():
+            screen.say(f"{before} is not there any more: {target} is the result of the run from now on.")
     told = replay(inputs.works, ledger, run, allow_duplicate=inputs.config.allow_duplicate)
     sent = Sent(
         told.plan, told.outcomes, told.otherwise, ledger=ledger, cause=run.cause, guarantee=run.guarantee, run=run
@@ -231,7 +234,7 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
     paths, notes = expand(request.inputs, retry=request.command == "retry")
     for note in notes:
         screen.say(note)
-    config = None if request.config is None else configs.load(request.config)
+    config = None if request.config is None else _load(request.config)
     source = Source() if config is None else _source(config)
     has_all = _has_all(None if config is None else _in_region(config, request.region))
     tables: list[Table] = []
@@ -252,6 +255,16 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
         if not table.cells.height:
             screen.say(f"Warning: {table.path.name} has no data rows.")
     return tables, {"reading": time.monotonic() - began}
+
+
+def _load(path: Path) -> Config:
+    try:
+        return configs.load(path)
+    except (
+        Refused
+    ):  # then lists that are not there are told as well; where they alone are, with the columns that are not
+        configs.load(path, lists=True)
+        raise
 
 
 def _source(config: Config) -> Source:
@@ -301,6 +314,7 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     parted = [results.split(table) for table in tables]
     users = [user for user, _ in parted]
     config = _config(request, users)
+    _refuse_what_lacks(config, users)
     regions = regions_of(users, config) if config.suppress else set()
     suppressed, warnings = suppression_list(config.suppress, regions)
     for warning in warnings:
@@ -316,8 +330,6 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
         )
     works = []
     for table, (user, previous) in zip(tables, parted, strict=True):
-        if user.columns:
-            check_columns(config, user.columns, str(table.path))
         works.append(_work(user, previous, config, suppressed, request.include, seconds))
         for note in works[-1].mapped.notes:
             screen.say(f"{table.path.name}: {note}")
@@ -332,6 +344,19 @@ def _understand(request: Request, screen: Screen, tables: Sequence[Table], secon
     works = [replace(work, replaces=one) for work, one in zip(works, _replaced(request, targets), strict=True)]
     config_sha256 = None if request.config is None else sha256_of(request.config)
     return _Inputs(config, works, targets, seconds, config_sha256)
+
+
+def _refuse_what_lacks(config: Config, tables: Sequence[Table]) -> None:
+    """Refuse where lists or columns are not there that the config names, all at once."""
+    problems = config.absent_lists()
+    for table in tables:
+        try:
+            if table.columns:
+                check_columns(config, table.columns, str(table.path))
+        except Refused as refusal:
+            problems += refusal.problems
+    if problems:
+        raise Refused(*problems)
 
 
 def _config(request: Request, tables: Sequence[Table]) -> Config:
@@ -545,8 +570,15 @@ def _write(
         with suppress(LeadImporterError):  # the file is written; `_note_end` tells what the ledger can't take
             if aside is not None:
                 ledger.note_moved(target, aside)
-            ledger.note_result(run_id, number, target, sha256_of(target))
+            if not _is_copy(request, number, target):
+                ledger.note_result(run_id, number, target, sha256_of(target))
     return target
+
+
+def _is_copy(request: Request, number: int, target: Path) -> bool:
+    """Tell whether the result of a past run is written beside the one on record, which stays that."""
+    before = request.results[number] if request.results and request.out is not None else None
+    return before is not None and before != target.resolve() and before.is_file()
 
 
 def _note_end(

@@ -26,6 +26,9 @@ _GRAVEST = (*_MAY_BE_CALLED, "duplicate", "rejected", "failed", "deleted")
 #: States that are settled before anything else is done with a lead; `sending` is one that was cut off.
 _IN_DOUBT = ("sending", "doubtful", "unknown")
 
+#: Cells of rows whose lead stands, with its ID beside it.
+_STANDS = ("created", "already_imported")
+
 #: Cells that hold a lead back on `retry` where the ledger does not know it.
 _HELD_BY_CELL = ("created", "already_imported", "duplicate", "unknown")
 
@@ -69,6 +72,8 @@ class Plan:
     """Of leads to be sent: those that the ledger has had before."""
     occurrences: dict[Place, int] = field(default_factory=dict)
     """Which of several leads alike to the letter it is, where not the first."""
+    renumbered: list[Place] = field(default_factory=list)
+    """Leads that stand, and whose number in a result that came back is another than they were created with."""
     noted: list[tuple[bytes, str, int, int]] = field(default_factory=list)
     """(content, sheet, row, occurrence) of those, for the ledger."""
 
@@ -136,6 +141,9 @@ class Memory(Protocol):
 
     def members(self, identity: bytes) -> list[Member]:
         """Return the people of a lead."""
+
+    def numbers_of(self, service: str, lead_id: str) -> tuple[int, set[bytes]] | None:
+        """Return campaign and number hashes of the people of a created lead, by its ID; None: unknown."""
 
     def occurrence(self, run_id: str, content: bytes, sheet: str, row: int) -> int | None:
         """Return which of several leads alike to the letter a row of an earlier run was."""
@@ -325,6 +333,8 @@ class _Judge:
         for place, lead in leads:
             outcome = self._by_ledger(lead, known) if known else None
             cell = None if self._cells is None else self._cells[lead.primary.index]
+            if cell in _STANDS and self._is_renumbered(lead, outcome):
+                made.renumbered.append((number, place))
             if outcome is not None:
                 if self._says(lead, cell, outcome):
                     made.held.add((number, place))
@@ -338,6 +348,19 @@ class _Judge:
                 made.to_send[number].append(place)
                 self._note_past(number, place, lead, known, made)
                 made.anew += lead.allow_duplicate and self._was_called(lead, known)
+
+    def _is_renumbered(self, lead: Lead, outcome: Outcome | None) -> bool:
+        """Tell whether the lead beside a row that is done was created with another number, by the ledger.
+
+        By the lead's ID and in its own campaign: how the number is written, and which campaign is asked for now, is no matter.
+        """
+        previous = self._work.previous
+        assert previous is not None
+        lead_id = previous.item(lead.primary.index, "import_lead_id")
+        if self._ledger is None or self._hashes is None or not lead_id or (outcome and outcome.lead_id == lead_id):
+            return False
+        created = self._ledger.numbers_of(self._hashes.service, lead_id)
+        return created is not None and self._hashes.number(created[0], lead.primary.phone) not in created[1]
 
     def _says(self, lead: Lead, cell: str | None, outcome: Outcome) -> bool:
         """Tell whether the cells of a row that came back say what the ledger does, the lead's ID included."""

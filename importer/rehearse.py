@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+import polars as pl
+
 from importer.address import base_address, with_instance
 from importer.config import Config
 from importer.errors import ExitStatus, Refused
@@ -19,6 +21,9 @@ from importer.plan import Plan, Work, forget_undone, plan
 from importer.receipt import forgotten
 from importer.records import Outcome, Status
 from importer.wording import count_of
+
+#: Rows that are named where several are told of.
+_NAMED = 5
 
 if TYPE_CHECKING:
     from importer.pipeline import Request, Screen
@@ -82,6 +87,8 @@ def rehearse(request: "Request", config: Config, works: list[Work], run_id: str,
         run_id=run_id,
         elsewhere=going_on(ledger.sending(address)) if ledger else (),
     )
+    if ledger is not None:
+        tell_of_other_numbers(works, made, ledger, config, screen)
     # With --include unknown a lead is sent whatever the look-up, which a run begins with, shows or not.
     open_ones = {place: told for place, told in made.doubtful.items() if place not in made.forced}
     outcomes = made.outcomes.update(open_ones)
@@ -108,6 +115,40 @@ def refuse_forgotten(
         raise Refused(*told)
     for warning in told:
         screen.say(f"Warning: {warning}")
+
+
+def tell_of_other_numbers(works: Sequence[Work], made: Plan, ledger: Ledger, config: Config, screen: "Screen") -> None:
+    """Say of which rows that are done the number was changed since: nothing is sent for them, and their leads stand."""
+    for number, work in enumerate(works):
+        leads = [lead for table, lead in made.renumbered if table == number]
+        if leads:
+            found = work.grouped.leads.filter(pl.col("lead").is_in(leads)).sort("row")
+            said = _with_other_numbers(found["row"])
+            screen.say(
+                f"Warning: {work.table.path.name}: {said}{_by_another_config(work, found['index'], ledger, config)}"
+            )
+
+
+def _with_other_numbers(rows: pl.Series) -> str:
+    named = ", ".join(f"{row:,}" for row in rows.head(_NAMED)) + (", …" if rows.len() > _NAMED else "")
+    one = rows.len() == 1
+    done, own = ("is done has", "its lead was") if one else ("are done have", "their leads were")
+    sent, where = ("it: its lead stands", "row") if one else ("them: their leads stand", "rows")
+    return (
+        f"{count_of(rows.len(), 'row')} that {done} another number than {own} created with ({where} {named}). Nothing is sent "
+        f"for {sent} with the old number. Change it in the platform (import_lead_id); or, to call the new number as a lead of "
+        "its own, empty the row's import_status."
+    )
+
+
+def _by_another_config(work: Work, rows: pl.Series, ledger: Ledger, config: Config) -> str:
+    """Say where it may be the config that has changed, and no cell."""
+    assert work.previous is not None
+    run_ids = set(work.previous["import_run_id"].gather(rows).drop_nulls())
+    then = {run.config_hash for run_id in run_ids if (run := ledger.run(run_id)) is not None}
+    if then <= {config.fingerprint()}:
+        return ""
+    return " They were created by another config: where no cell was changed, put phone and region there as they were."
 
 
 def held_back(run_id: str, limit: int) -> Outcome:

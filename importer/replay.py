@@ -119,6 +119,9 @@ class _Before:
     def members(self, identity: bytes) -> list[Member]:
         return self._ledger.members(identity)
 
+    def numbers_of(self, service: str, lead_id: str) -> tuple[int, set[bytes]] | None:
+        return self._ledger.numbers_of(service, lead_id)
+
     def occurrence(self, run_id: str, content: bytes, sheet: str, row: int) -> int | None:
         return self._ledger.occurrence(run_id, content, sheet, row)
 

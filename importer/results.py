@@ -36,7 +36,12 @@ _CONTACTS = {
     "contact_message": pl.String,
 }
 
-_NOT_CONFIRMED = "not confirmed: the server's answer does not name this contact. Look it up in the platform."
+#: Code of a contact that is part of a lead that stands, and that no answer has named.
+_UNCONFIRMED = "contact_not_confirmed"
+_NOT_CONFIRMED = (
+    "not confirmed: the server's answer does not name this contact. To look it up: lead-importer settle, with the run in "
+    "import_run_id; or look at the lead in the platform."
+)
 _OF_A_DUPLICATE = "not confirmed: the server has this lead, nothing says that it has this contact"
 
 
@@ -190,7 +195,7 @@ def _contact(outcome: Outcome, place: int, contact_id: str | None) -> tuple[str 
             "its lead was created without this contact, and a contact can't be added later. Add it in the platform.",
         )
     if outcome.status in (Status.CREATED, Status.ALREADY_IMPORTED) and contact_id is None:
-        return Status.UNKNOWN.value, "contact_not_confirmed", _NOT_CONFIRMED
+        return Status.UNKNOWN.value, _UNCONFIRMED, _NOT_CONFIRMED
     return None, None, None
 
 
@@ -313,7 +318,7 @@ def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place], l
         leads.is_in(kept_leads)
         & previous["import_status"].is_in(["created", "duplicate", "already_imported", "unknown"])
     ) | (done & ~sent)
-    anew = ~keep.fill_null(value=False)
+    anew = ~keep.fill_null(value=False) | _confirmed_since(ours, previous)
     lacks = pl.int_range(ours.height, eager=True).is_in(lacking.implode()) & ours["import_error_code"].is_not_null()
     columns = []
     for name in RESULT_COLUMNS:
@@ -324,6 +329,18 @@ def _keep_cells(ours: pl.DataFrame, work: Work, number: int, held: set[Place], l
             told_anyway = name in ("import_error_code", "import_error", "import_error_column")
             columns.append(fresh.zip_with(anew | lacks if told_anyway else anew, previous[name]).alias(name))
     return pl.DataFrame(columns)
+
+
+def _confirmed_since(ours: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
+    """Tell which rows said that a contact was not confirmed, and have its ID by now (`settle`)."""
+    stands = ours["import_status"].is_in([Status.CREATED.value, Status.ALREADY_IMPORTED.value])
+    was_open = previous["import_error_code"].fill_null("") == _UNCONFIRMED
+    return (
+        was_open
+        & stands
+        & ours["import_contact_id"].is_not_null()
+        & (ours["import_error_code"].fill_null("") != _UNCONFIRMED)
+    )
 
 
 def counted(results: Sequence[pl.DataFrame]) -> Counter[str]:

@@ -22,7 +22,7 @@ from importer import canary
 from importer.address import base_address, is_loopback, normalise_address, with_instance
 from importer.api import Service
 from importer.briefing import Pace, show_campaigns, show_estimate
-from importer.config import Config
+from importer.config import CampaignColumn, Config
 from importer.connect import limits_of
 from importer.deliver import Delivery, Settings
 from importer.errors import ExitStatus, Interrupted, LeadImporterError, Refused, Stopped
@@ -37,7 +37,7 @@ from importer.pace import EVEN_SECONDS, Already, Learned, Limit, Pacer
 from importer.plan import Plan, Work, forget_undone, plan, planned, with_column
 from importer.receipt import sha256_of
 from importer.records import Created, Outcome, Planned, Status
-from importer.rehearse import Sent, held_back, refuse_forgotten
+from importer.rehearse import Sent, held_back, refuse_forgotten, tell_of_other_numbers
 from importer.settle import guarantee
 from importer.wording import count_of
 
@@ -93,7 +93,7 @@ class _Session:
         else:
             base, key = (
                 base_address(self.request.base_url, self.config.api.base_url),
-                api_key(self.config.api.key_env, self.config.api.key_file_env),
+                api_key(self.config.api.key_env, self.config.api.key_file_env, say=self.screen.say),
             )
         self.held_open.enter_context(
             sole_sender(base, key, run_id=self.run_id, wait=self.request.wait, announce=self.screen.say)
@@ -147,13 +147,14 @@ class _Session:
             ledger.cut_off(address, begun.keys() - going_on(begun))
             made = self._plan(ledger, hashes)
             self._tell_of_doubts(made)
+            tell_of_other_numbers(self.works, made, ledger, self.config, self.screen)
             stop = Stop()
             if not made.count(self.request.limit):
                 return self._sent(made, ledger, stop)
             if campaigns is None and not is_loopback(base):
                 campaigns = await service.campaigns()
             leads = self._by_campaign(made)
-            show_campaigns(campaigns, leads, self.screen.say)
+            show_campaigns(campaigns, leads, self.screen.say, stands=lambda campaign: self._stands(made, campaign))
             learned = Learned(**facts["pace"]) if facts.get("pace") else None
             pace = Pace(limits, learned, self._already(ledger, address, limits))
             show_estimate(made.count(self.request.limit), pace, self.deadline, self.screen.say)
@@ -245,6 +246,21 @@ class _Session:
             leads = self.works[number].grouped.leads.filter(pl.col("lead").is_in(pl.Series(wanted, dtype=pl.UInt32)))
             counts.update(dict(leads["campaign"].value_counts().iter_rows()))
         return dict(sorted(counts.items()))
+
+    def _stands(self, made: Plan, campaign_id: int) -> str:
+        """Say in which column a campaign stands, for how many leads, and where first; empty where it is no column's."""
+        if not isinstance(self.config.campaign_id, CampaignColumn):
+            return ""
+        found: list[str] = []
+        count = 0
+        for number, wanted in made.first(self.request.limit):
+            work = self.works[number]
+            of_it = pl.col("lead").is_in(pl.Series(wanted, dtype=pl.UInt32)) & (pl.col("campaign") == campaign_id)
+            rows = work.grouped.leads.filter(of_it)["row"]
+            count += rows.len()
+            found += [f"row {rows.sort()[0]} of {work.table.path.name}"] if rows.len() else []
+        first = f"{', the first' if count > 1 else ''} in {found[0]}"
+        return f"column {self.config.campaign_id.column!r}, {count_of(count, 'lead')}{first}"
 
     def _confirm(self, made: Plan) -> None:
         if self.request.yes:

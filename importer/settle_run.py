@@ -1,50 +1,88 @@
-"""Look up every lead of a past run whose outcome is unknown; nothing is ever sent."""
+"""Look up every lead of a past run whose outcome is unknown, and contacts that no answer named; nothing is ever sent."""
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import anyio
 
-from importer.api import read_payload
+from importer.api import LookupFailed, read_payload
 from importer.connect import Connection, Terms, connect
 from importer.deliver import contact_ids
 from importer.errors import LeadImporterError
-from importer.ledger import Ledger, Run
+from importer.ledger import Ledger, Run, Unconfirmed
+from importer.listed import e164, listed
 from importer.machine import going_on
-from importer.records import Doubt, Lead, Outcome, Status
+from importer.records import Created, Doubt, Lead, Outcome, Status
 from importer.settle import Finding, Found, Settler, is_old
 from importer.wording import count_of
 
 #: Look-ups at once.
 _AT_ONCE = 8
 
+#: What people can do about a contact of which the server tells nothing.
+_BY_HAND = "look at the lead in the platform (import_lead_id in the row), and add the contact there if it lacks it"
 
-def settle_run(
-    terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]
-) -> tuple[Counter[str], LeadImporterError | None]:
-    """Settle what is open of a run; return how many leads came to which status, and what ended it early.
 
-    `unknown` are those still open. Raises `Busy` while another sender is at work, and whatever keeps it from beginning.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What settling a run came to: its leads by status (`unknown`: still open), and contacts of those that stand."""
+
+    leads: Counter[str]
+    confirmed: int
+    """Contacts whose IDs are known now."""
+    is_open: bool
+    """Whether something of the run is still unknown."""
+    failure: LeadImporterError | None
+    """What ended it early."""
+
+
+def settle_run(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> Settled:
+    """Look up the leads of a run that are in doubt, and the contacts that no answer has named; send nothing.
+
+    Raises `Busy` while another sender is at work, and whatever keeps it from beginning.
     """
     return anyio.run(_online, terms, ledger, run, say)
 
 
-async def _online(
-    terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]
-) -> tuple[Counter[str], LeadImporterError | None]:
+async def _online(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> Settled:
     async with connect(terms, ledger, run, say) as connection:
         begun = ledger.sending(run.service)
         ledger.cut_off(run.service, begun.keys() - going_on(begun))
-        doubts = ledger.doubts_of(run.run_id)
-        leads = count_of(len(doubts), "lead is", plural="leads are")
-        say(f"Run {run.run_id}: {leads} in doubt." + (" Looking up; nothing is sent." if doubts else ""))
+        doubts, lacking = ledger.doubts_of(run.run_id), ledger.unconfirmed(run.run_id)
+        say(_what_is_open(run, len(doubts), sum(len(lead.numbers) for lead in lacking)))
         settling = _Settling(connection, run)
         await settling.settle(doubts)
+        confirming = _Confirming(connection)
+        if settling.failure is None:  # of leads found just now contacts may be lacking, too
+            await confirming.confirm(ledger.unconfirmed(run.run_id))
     for why, count in settling.reasons.most_common():
         say(f"Still unknown, {count:,} of them: {why}.")
-    return settling.told, settling.failure
+    for why, count in confirming.reasons.most_common():
+        say(f"Still not confirmed, {count_of(count, 'contact')}: {why}.")
+    elsewhere = _elsewhere(ledger, run) if not doubts and not lacking else []
+    if elsewhere:
+        commands = "; ".join(f"lead-importer settle {one}" for one in elsewhere)
+        say(
+            f"Its unknown rows are of leads that runs before it sent (their import_run_id). Settle those: {commands}; "
+            f"then write its result again: lead-importer results {run.run_id}"
+        )
+    is_open = bool(settling.told["unknown"] or confirming.reasons or elsewhere)
+    return Settled(settling.told, confirming.confirmed, is_open, settling.failure or confirming.failure)
+
+
+def _what_is_open(run: Run, leads: int, contacts: int) -> str:
+    said = f"Run {run.run_id}: {count_of(leads, 'lead is', plural='leads are')} in doubt"
+    if contacts:
+        are = count_of(contacts, "contact", plural="contacts")
+        said += f", and {are} of its created leads {'is' if contacts == 1 else 'are'} not confirmed"
+    return f"{said}.{' Looking up; nothing is sent.' if leads or contacts else ''}"
+
+
+def _elsewhere(ledger: Ledger, run: Run) -> list[str]:
+    """Return the runs before this one that left open what its rows tell as unknown."""
+    return ledger.open_before(run.service, run.run_id) if run.counts.get(Status.UNKNOWN) else []
 
 
 class _Settling:
@@ -133,3 +171,53 @@ class _Settling:
             return replace(outcome, message=why)
         message = "looked up, and surely not created; retry and the next run send it"
         return replace(outcome, status=Status.FAILED, code="not_found", message=message)
+
+
+class _Confirming:
+    """The look for contacts of created leads that no answer has named: each in its lead, by the ID and its number."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.confirmed = 0
+        self.reasons: Counter[str] = Counter()
+        """Why contacts are still not confirmed."""
+        self.failure: LeadImporterError | None = None
+
+    async def confirm(self, lacking: list[Unconfirmed]) -> None:
+        try:
+            for campaign_id in sorted({lead.campaign_id for lead in lacking}):
+                await self._in_campaign(campaign_id, [lead for lead in lacking if lead.campaign_id == campaign_id])
+        except LeadImporterError as failure:  # the key is refused, or the ledger can't be written
+            self.failure = failure
+
+    async def _in_campaign(self, campaign_id: int, lacking: list[Unconfirmed]) -> None:
+        contacts = sum(len(lead.numbers) for lead in lacking)
+        try:
+            shown = await listed(self._connection, campaign_id, {lead.lead_id: lead.intended_at for lead in lacking})
+        except LookupFailed as failure:
+            self.reasons[f"the leads can't be listed ({failure}); settle again to go on"] += contacts
+            return
+        if shown is None:
+            self.reasons[f"this server has no look-up; {_BY_HAND}"] += contacts
+            return
+        for lead in lacking:
+            found = shown.get(lead.lead_id)
+            self._one(lead, found[0] if found else None)
+
+    def _one(self, lead: Unconfirmed, shown: Created | None) -> None:
+        """Take the IDs of those contacts that the lead has by now, and say why the others stay as they are."""
+
+        def hashed(person: Created) -> bytes:
+            return self._connection.hashes.number(lead.campaign_id, e164(person.phone))
+
+        if shown is None or hashed(shown) != lead.number:
+            why = "does not list their lead" if shown is None else "shows another number for their lead"
+            self.reasons[f"the server {why}; {_BY_HAND}"] += len(lead.numbers)
+            return
+        there = {hashed(contact): contact.lead_id for contact in shown.contacts}
+        ids = {position: there[number] for position, number in lead.numbers.items() if number in there}
+        if ids:
+            self._connection.ledger.confirm(lead.identity, ids)
+        self.confirmed += len(ids)
+        if missing := len(lead.numbers) - len(ids):
+            self.reasons[f"the server shows their lead without them; {_BY_HAND}"] += missing

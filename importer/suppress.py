@@ -35,20 +35,35 @@ def suppression_list(paths: Sequence[Path], regions: Collection[str]) -> tuple[d
     """
     found: dict[str, str] = {}
     notes: list[str] = []
+    problems: list[str] = []
     for path in paths:
-        table = read(path, Source())
-        cells = _cells(table)
-        numbers = _numbers(cells["text"], regions)
-        if numbers.is_empty() and table.cells.height:
-            raise Refused(
-                f"suppression list {path}: none of its {table.cells.height} rows holds a phone number that can be read. "
-                f"Write one number a line, with its country as +49…{'' if regions else _OR_REGION}."
-            )
-        if numbers.is_empty() and not table.headers:
-            notes.append(f"Warning: suppression list {path.name} is empty, so nobody is held back by it.")
-        notes += _unread(path, cells, numbers, regions)
-        found |= dict.fromkeys(numbers["phone"], path.name)
+        try:
+            numbers, told = _list(path, regions)
+        except Refused as refusal:
+            problems += refusal.problems
+            continue
+        notes += told
+        found |= dict.fromkeys(numbers, path.name)
+    if problems:
+        raise Refused(*problems)
     return found, notes
+
+
+def _list(path: Path, regions: Collection[str]) -> tuple[pl.Series, list[str]]:
+    """Return the numbers on one list, and what people must know about it."""
+    notes: list[str] = []
+    table = read(path, Source())
+    cells = _cells(table)
+    numbers = _numbers(cells["text"], regions)
+    if numbers.is_empty() and table.cells.height:
+        raise Refused(
+            f"suppression list {path}: none of its {table.cells.height} rows holds a phone number that can be read. "
+            f"Write one number a line, with its country as +49…{'' if regions else _OR_REGION}."
+        )
+    if numbers.is_empty() and not table.headers:
+        notes.append(f"Warning: suppression list {path.name} is empty, so nobody is held back by it.")
+    notes += _unread(path, cells, numbers, regions)
+    return numbers["phone"], notes
 
 
 def _cells(table: Table) -> pl.DataFrame:

@@ -7,10 +7,10 @@ was, and no lead is taken for deleted that is not.
 import time
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +22,7 @@ from importer.connect import Connection, Terms, connect
 from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.hashes import Hashes
 from importer.ledger import Ledger, Member, Run, new_run_id
+from importer.listed import e164, listed
 from importer.machine import user
 from importer.records import Created, Meaning
 from importer.settle import as_text
@@ -129,40 +130,15 @@ async def _listed(
     connection: Connection, campaign_id: int, wanted: Mapping[str, _Ours]
 ) -> dict[str, tuple[Created, float]]:
     """Return those wanted of a campaign's leads, by ID, each with when it was seen."""
-    since = _day_before(lead.intended_at for lead in wanted.values())
-    failure: LookupFailed | None = None
-    for attempt in range(_TRIES):
-        try:
-            return await _read_pages(connection, campaign_id, since, wanted)
-        except LookupFailed as failed:
-            failure = failed
-            if attempt < _TRIES - 1:
-                await anyio.sleep(min(failed.verdict.retry_after or 2.0**attempt, 60.0))
-    raise Stopped(f"the leads can't be listed: {failure}. Run undo again to go on.")
-
-
-def _day_before(intents: Iterable[float | None]) -> str | None:
-    """Return a day from which the leads can be listed, since the server's dates may be those of another zone."""
-    times = [0.0 if time is None else time for time in intents]
-    first = datetime.fromtimestamp(min(times), UTC)
-    return (first - timedelta(days=1)).date().isoformat() if all(times) else None
-
-
-async def _read_pages(
-    connection: Connection, campaign_id: int, since: str | None, wanted: Mapping[str, _Ours]
-) -> dict[str, tuple[Created, float]]:
-    found: dict[str, tuple[Created, float]] = {}
-    filters: dict[str, Any] = {} if since is None else {"date_from": since}
-    async with aclosing(connection.service.pages(campaign_id, **filters)) as pages:
-        await connection.gate.wait()
-        async for leads in pages:
-            if leads is None:
-                raise Refused(
-                    "this server has no look-up, so nobody can tell whether the leads were touched since. "
-                    "Nothing was deleted; delete them in the platform."
-                )
-            found |= {lead.lead_id: (lead, time.monotonic()) for lead in leads if lead.lead_id in wanted}
-            await connection.gate.wait()
+    try:
+        found = await listed(connection, campaign_id, {lead.lead_id: lead.intended_at for lead in wanted.values()})
+    except LookupFailed as failure:
+        raise Stopped(f"the leads can't be listed: {failure}. Run undo again to go on.") from failure
+    if found is None:
+        raise Refused(
+            "this server has no look-up, so nobody can tell whether the leads were touched since. "
+            "Nothing was deleted; delete them in the platform."
+        )
     return found
 
 
@@ -220,13 +196,13 @@ def _why_kept(hashes: Hashes, lead: _Ours, shown: Created | None, ledger: Ledger
 def _changed(hashes: Hashes, lead: _Ours, shown: Created, members: list[Member]) -> list[str]:
     """Name what is stored otherwise than it was sent, by the hashes of what was sent."""
     changed = []
-    told = {hashes.number(lead.campaign_id, _e164(person.phone)): person for person in shown.contacts}
+    told = {hashes.number(lead.campaign_id, e164(person.phone)): person for person in shown.contacts}
     for member in members:
         whose = "" if member.position == 0 else f"contact {member.position}'s "
         person = shown if member.position == 0 else told.pop(member.number, None)
         if person is None:
             changed.append(f"contact {member.position} is gone")
-        elif member.position == 0 and hashes.number(lead.campaign_id, _e164(person.phone)) != member.number:
+        elif member.position == 0 and hashes.number(lead.campaign_id, e164(person.phone)) != member.number:
             changed.append("its number")
         elif person.variables is not None:
             changed += [f"{whose}variable {name!r}" for name in _differing(hashes, person.variables, member.values)]
@@ -262,11 +238,6 @@ def _spellings(value: Any) -> Iterator[Any]:
     if text in ("0", "1"):
         yield text == "1"
         yield "true" if text == "1" else "false"
-
-
-def _e164(phone: str) -> str:
-    """Return a number as it is hashed, however the server writes it."""
-    return "+" + "".join(letter for letter in phone if letter in "0123456789")
 
 
 async def _delete(connection: Connection, lead: _Ours, shown: Created | None) -> str | None:

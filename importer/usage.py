@@ -76,6 +76,21 @@ def one_of(option: str, what: str, words: type[_Words]) -> Callable[[object], _W
     return read
 
 
+def path_of(option: str, what: str) -> Callable[[object], Path]:
+    """Return what reads a path; `what` it is of, such as "the ledger", is for people. Nothing is no path, and not `.` either."""
+
+    def read(value: object) -> Path:
+        text = str(value)
+        if not isinstance(value, Path) and not text.strip():
+            raise WrongUsage(
+                f"{option}: {text!r} is no path. Right is that of {what}. Write it, or leave {option} out; "
+                "of a variable of the shell see that it is set."
+            )
+        return Path(text)
+
+    return read
+
+
 def duration(option: str, text: str) -> float:
     """Return seconds; a text that is none is refused as the option's."""
     from importer.config_values import parse_duration

@@ -46,7 +46,7 @@ def verify(
     config = configs.load(asked.config) if asked.config is not None else None
     terms = Terms.of(asked)
     base = base_address(asked.base_url, terms.api.base_url)
-    key = api_key(terms.api.key_env, terms.api.key_file_env)
+    key = api_key(terms.api.key_env, terms.api.key_file_env, say=on_wait)
     wanted = campaign or (config.campaign_id if config and isinstance(config.campaign_id, int) else None)
     mapped = config.campaign_id.map if config and not isinstance(config.campaign_id, int | None) else None
     several = [wanted] if wanted else sorted(set((mapped or {}).values()))

@@ -281,6 +281,19 @@ def test_a_plus_that_is_restored_is_counted_and_said() -> None:
     assert found.problems.select("index", "code", "blocking").rows() == [(0, "phone_plus_restored", False)]
 
 
+@pytest.mark.parametrize(
+    ("region", "told"), [("DE", [0, 2, 3]), (None, [0, 2, 3]), ("US", []), ("CA", []), ({"column": "Land"}, [0, 2])]
+)
+def test_eleven_digits_from_1_have_lost_a_plus_but_where_they_are_dialled_so(region: Any, told: list[int]) -> None:
+    numbers = ["12125550102", "+12125550102", "12125550103", "12125550104"]
+    made = table(Phone=numbers, Land=["DE", "DE", None, "canada"])
+    phone = {"column": "Phone", "missing_plus": "restore"} | ({"region": region} if region else {})
+    config = Config.model_validate(CONFIG | {"phone": phone})
+    found = map_rows(mend(made, config), config)
+    assert found.people["phone"].null_count() == 0
+    assert found.problems.select("index", "code").rows() == [(index, "phone_plus_restored") for index in told]
+
+
 # Encodings and signs.
 
 

@@ -1,8 +1,10 @@
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Ended
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,6 +139,11 @@ RATE = "auto, or a number and a unit, such as 40/s, 60/min or 5000/day; several 
         ("phone: P\nwhere: {column: A, in_: [x]}", ", line 2, column 20: unknown key 'in_'; did you mean 'in'? Known keys here: column, in, not_in."),
         ("phone: P\nallow_duplicate: perhaps", ", line 2, column 18: allow_duplicate is 'perhaps'; right is true or false."),
         ("phone: P\nsuppress: [{a: b}]", ", line 2, column 12: suppress is a mapping; right is a file's path."),
+        (
+            "phone: P\nvariables: {a: A, '': B}",
+            ", line 2, column 19: variables: a variable is called ''. Right is its name in the campaign's assistant. Write it, or remove it.",
+        ),
+        ("phone: P\nsecondary_contacts: {columns: [{phone: Q, variables: {' ': B}}]}", ", line 2, column 55: secondary_contacts.columns.variables: a variable is called ' '. Right is its name in the campaign's assistant. Write it, or remove it."),
         ("phone: P\nresult: csv", ", line 2, column 9: result is 'csv'; right is a mapping, such as {format: same}."),
         ("phone: P\nresult: {format: xls}", ", line 2, column 18: result.format is 'xls'; right is same, csv or xlsx; did you mean 'xlsx'?"),
         ("phone: P\nsource: {sheet: 0}", ', line 2, column 17: source.sheet is 0; right is a sheet\'s number from 1, its name, or "*" for all.'),
@@ -330,3 +337,30 @@ def test_no_text_at_all_brings_a_traceback(tmp_path_factory, text):
     path.write_text(text, encoding="utf-8", newline="")
     with pytest.raises(Refused):
         load(path)
+
+
+# Files that it names.
+
+
+def test_suppression_lists_that_are_not_there_are_told_with_all_else_that_is_wrong_with_the_config(
+    tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    (tmp_path / "a.csv").write_text("Name,Phone\nAda,+12125550100\n")
+    (tmp_path / "do not call.csv").write_text("+12125550199\n")
+    lists = "suppress:\n  - do not cal.csv\n  - do not call.csv\n  - blocked.xlsx\n"
+    for rest, said in {
+        "campaign_id: 7\nphone: {column: Fone}\n": ["c.yaml, line 2, column 17: a.csv has no column 'Fone'"],
+        "campaign_id: 7\nphone: {column: Fone}\nvaribles: {}\n": ["c.yaml, line 3, column 1: unknown key 'varibles'"],
+    }.items():
+        (tmp_path / "c.yaml").write_text(rest + lists)
+        ended = command("check", "a.csv", "-c", "c.yaml")
+        first, line = rest.count("\n") + 1, "suppress: {}: there is no such file"
+        assert ended.status == 2
+        wanted = [
+            *said,
+            f"c.yaml, line {first + 1}, column 5: {line.format('do not cal.csv')}; did you mean 'do not call.csv'?",
+            f"c.yaml, line {first + 3}, column 5: {line.format('blocked.xlsx')}. Put it there, or write where it is",
+        ]
+        assert len(ended.err.splitlines()) == 3
+        for text in wanted:
+            assert text in ended.err

@@ -370,3 +370,46 @@ def test_a_changed_file_and_a_changed_setting_call_nobody_twice(desk: Desk, sand
     desk.write("a.results.csv", (desk.folder / "a.results.csv").read_text().replace("Ada,", "Ada Lovelace,"))
     assert desk.run("retry", "a.results.csv", *fast).status == 0
     assert memory(sandbox)["posts"] == 2
+
+
+def test_a_number_that_was_changed_after_its_lead_was_created_is_told_and_not_sent(
+    desk: Desk, sandbox: Sandbox
+) -> None:
+    desk.write("a.csv", "Name,Phone\nAda,+12125550100\nBea,2125550101\nCid,+12125550102\n")
+    config = "campaign_id: 7\nphone: {column: Phone, region: US}\nvariables: {customer_name: Name}\n"
+    fast = ("-c", "c.yaml", "--yes", "--rate", "500/s")
+    desk.write("c.yaml", config)
+    assert desk.run("run", "a.csv", *fast).status == 0
+    text = (desk.folder / "a.results.csv").read_text(encoding="utf-8-sig")
+    desk.write("a.results.csv", text.replace(",2125550101,", ",(212) 555-0101,").replace("Cid,", "Sid,"))
+    unharmed = desk.run("retry", "a.results.csv", *fast)
+    assert "another number" not in unharmed.err
+    desk.write("a.results.csv", text.replace("+12125550100", "+12125550199"))
+    told = desk.run("retry", "a.results.csv", *fast)
+    assert told.status == 0, told.err
+    assert (
+        "1 row that is done has another number than its lead was created with (row 2). Nothing is sent for it"
+        in told.err
+    )
+    assert "empty the row's import_status" in told.err
+    assert "another config" not in told.err
+    assert desk.rows("a.results.csv")[0]["import_status"] == "created"
+    desk.write("c.yaml", config.replace("customer_name", "name"))
+    assert "created by another config" in desk.run("check", "a.results.csv", "-c", "c.yaml").err
+    elsewhere = desk.run("retry", "a.results.csv", *fast, "--ledger", "other.sqlite3")
+    assert "another number" not in elsewhere.err  # that ledger knows no lead
+    assert memory(sandbox)["posts"] == 3
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_only_a_number_that_the_lead_has_not_is_taken_for_changed(tmp_path: Path, allow: bool) -> None:
+    rows = [row("A", "Primary", "+12125550100"), row("A", "", "+12125550101"), row("B", "Primary", "+12125550102")]
+    with Ledger(tmp_path / "l.sqlite3") as ledger:
+        office = Office(ledger, config(primary_when=False).model_copy(update={"allow_duplicate": allow}))
+        told = office.send(rows, ["created", "created"])
+        assert not office.plan(office.work(rows, told)).renumbered
+        assert not office.plan(office.work(rows[1:], told[1:])).renumbered  # a contact whose primary is taken out
+        swapped = [row("C", "Primary", "+12125550102"), row("B", "Primary", "+12125550100")]
+        assert len(office.plan(office.work(swapped, told[::2])).renumbered) == 2
+        office.config = office.config.model_copy(update={"campaign_id": 8})
+        assert not office.plan(office.work(rows, told)).renumbered

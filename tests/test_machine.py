@@ -59,4 +59,23 @@ def test_a_lock_of_which_nothing_can_be_told_is_refused_and_free_again(locks: Pa
 def test_a_key_file_may_be_written_by_notepad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_bytes(b"\xef\xbb\xbf17|k\r\n")
     monkeypatch.setenv("THE_FILE", str(tmp_path / "key"))
-    assert api_key("NO_SUCH_KEY", "THE_FILE") == "17|k"
+    assert api_key("NO_SUCH_KEY", "THE_FILE", say=print) == "17|k"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no such modes")
+@pytest.mark.parametrize(
+    ("mode", "is_told"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o620, False)]
+)
+def test_a_key_file_that_others_may_read_is_told_and_taken(
+    mode: int, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "my key"
+    file.write_text("17|k")
+    file.chmod(mode)
+    monkeypatch.setenv("THE_FILE", str(file))
+    told: list[str] = []
+    assert api_key("NO_SUCH_KEY", "THE_FILE", say=told.append) == "17|k"
+    assert [f"chmod 600 '{file}'" in line for line in told] == [True] * is_told
+    monkeypatch.setattr("os.geteuid", lambda: file.stat().st_uid + 1)
+    assert api_key("NO_SUCH_KEY", "THE_FILE", say=told.append) == "17|k"
+    assert len(told) == is_told  # it is another's, as are those that a system hands to its services

@@ -57,6 +57,23 @@ def test_a_retry_is_told_again_from_the_file_it_was_given(desk: Desk, sandbox: S
     assert told(desk.rows("again.csv")) == told(after)
 
 
+def test_a_copy_of_a_result_is_a_copy_while_the_result_is_there(desk: Desk, sandbox: Sandbox) -> None:
+    def recorded() -> str:
+        return Path(json.loads(desk.run("show", "last", "--json").out)["inputs"][0]["result_path"]).name
+
+    desk = desk_with(desk.folder, sandbox, 1)
+    run(desk)
+    copied = desk.run("results", "last", "--out", "copy.csv")
+    assert copied.status == 0, copied.err
+    assert told(desk.rows("copy.csv")) == told(desk.rows("a.results.csv"))
+    assert recorded() == "a.results.csv"
+    assert desk.run("verify", "--receipt", "copy.receipt.json").status == 0
+    (desk.folder / "a.results.csv").unlink()
+    moved = desk.run("results", "last", "--out", "copy.csv")
+    assert "a.results.csv is not there any more: copy.csv is the result of the run from now on" in moved.err
+    assert recorded() == "copy.csv"
+
+
 @pytest.mark.parametrize("what", ["input", "config", "list", "unknown run"])
 def test_results_are_refused_where_they_can_not_be_told(desk: Desk, sandbox: Sandbox, what: str) -> None:
     desk = desk_with(desk.folder, sandbox, config=CONFIG + "suppress: [dnc.txt]\n")

@@ -369,6 +369,19 @@ def test_why_a_run_that_stops_has_not_ended_yet_is_told(desk: Desk, serve: Calla
     assert "Leads in flight are finished or looked up." in ended.err
 
 
+def test_campaigns_in_cells_that_the_server_does_not_know_are_told_with_their_rows(desk: Desk) -> None:
+    numbers = "".join(f"Ada,+1212555010{n},{campaign}\n" for n, campaign in enumerate([7, 98, 99, 98]))
+    desk.write("a.csv", f"Name,Phone,C\n{numbers}")
+    desk.write("c.yaml", "campaign_id: {column: C}\nphone: Phone\nvariables: {customer_name: Name}\n")
+    ended = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    assert ended.status == 2
+    assert (
+        "campaign 98 (column 'C', 2 leads, the first in row 3 of a.csv); 99 (column 'C', 1 lead in row 4 of a.csv): the server "
+        "does not know them. Campaigns that this key can see: 7 'Spring fair'"
+    ) in ended.err
+    assert "Put the cells or campaign_id.map right, or leave those rows out with where. Nothing was sent." in ended.err
+
+
 def test_an_unknown_campaign_ends_with_status_2(desk: Desk, sandbox: Sandbox) -> None:
     desk.write("a.csv", people(100))
     desk.write("c.yaml", CONFIG)

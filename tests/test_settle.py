@@ -298,3 +298,61 @@ def test_what_is_unknown_is_sent_when_asked_for_and_never_again_unasked_whatever
     answers["POST", "lead"] = (200, STORED)
     assert run(desk, status=5)[0]["import_status"] == "unknown"
     assert run(desk, "--include", "unknown")[0]["import_lead_id"] == "77"
+
+
+def _lead(number: int, phone: str, **more: Any) -> dict[str, Any]:
+    return {"id": number, "campaign_id": 7, "phone_number": phone} | more
+
+
+def test_a_contact_that_no_answer_named_is_looked_up_and_never_guessed(
+    tmp_path: Path, answering: Callable[[Answers], str]
+) -> None:
+    def listed(*contacts: dict[str, Any], phone: str = "12125550100") -> tuple[int, str]:
+        return 200, orjson.dumps([_lead(77, phone, secondary_contacts=list(contacts))]).decode()
+
+    answers = {
+        ("GET", "campaigns"): (200, '[{"id": 7}]'),
+        ("GET", "leads"): listed(),
+        ("POST", "lead"): (200, orjson.dumps({"data": _lead(77, "+12125550100")}).decode()),
+    }
+    desk = desk_with(tmp_path, SimpleNamespace(url=answering(answers)), rows=ROWS[:2])
+    first = run(desk, status=5)
+    assert [(row["import_status"], row["import_error_code"]) for row in first] == [
+        ("created", ""),
+        ("unknown", "contact_not_confirmed"),
+    ]
+    desk.write("copy.results.csv", (desk.folder / "a.results.csv").read_text(encoding="utf-8-sig"))
+    assert "1 contact" in desk.run("show", "last").out
+    for there, why in [
+        (listed(), "shows their lead without them"),
+        (listed(_lead(78, "+12125550101"), phone="12125550177"), "shows another number for their lead"),
+        ((200, EMPTY), "does not list their lead"),
+        ((404, ""), "has no look-up"),
+    ]:
+        answers["GET", "leads"] = there
+        ended = desk.run("settle", "last")
+        assert ended.status == 5, ended.err
+        assert "0 leads are in doubt, and 1 contact of its created leads is not confirmed" in ended.err
+        assert "Still not confirmed, 1 contact: " in ended.err
+        assert why in ended.err
+        assert "add the contact there" in ended.err
+        assert [row["import_status"] for row in desk.rows("a.results.csv")] == ["created", "unknown"]
+    again = run(desk, status=5)  # the lead is told again, and nothing is sent
+    assert [row["import_status"] for row in again] == ["already_imported", "unknown"]
+    ended = desk.run("settle", "last")
+    assert ended.status == 5
+    assert f"lead-importer settle {first[0]['import_run_id']}" in ended.err
+    answers["GET", "leads"] = listed(_lead(79, "+1 212 555 0199"), _lead(78, "+1 (212) 555-0101"))
+    ended = desk.run("settle", first[0]["import_run_id"])
+    assert ended.status == 0, ended.err
+    assert "Confirmed, with an ID: 1 contact." in ended.err
+    told = desk.rows(f"a.results.{first[0]['import_run_id']}.csv")
+    assert [(row["import_status"], row["import_contact_id"], row["import_error_code"]) for row in told] == [
+        ("created", "", ""),
+        ("created", "78", ""),
+    ]
+    assert desk.run("settle", first[0]["import_run_id"]).status == 0
+    assert [row["import_contact_id"] for row in run(desk)] == ["", "78"]
+    ended = desk.run("retry", "copy.results.csv", "-c", "c.yaml", *FAST)
+    assert ended.status == 0, ended.err
+    assert [row["import_contact_id"] for row in desk.rows("copy.results.csv")] == ["", "78"]

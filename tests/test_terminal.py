@@ -146,6 +146,11 @@ def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("run a.csv --log-format xml", "--log-format: 'xml' is no format of a log. Right is text or json."),
         ("run a.csv --include unknwn", "--include: 'unknwn' is no status that can be included; did you mean unknown? Right is unknown, duplicate,"),
         ("run a.csv --include created", "--include: 'created' is no status that can be included. Right is"),
+        ("run a.csv --ledger=", "--ledger: '' is no path. Right is that of the ledger's file. Write it, or leave --ledger out;"),
+        ("results last --out=", "--out: '' is no path. Right is that of the result, or of a folder for several."),
+        ("check a.csv --config=", "--config: '' is no path."),
+        ("init a.csv --out=", "--out: '' is no path. Right is that of the config to write."),
+        ("verify --receipt=", "--receipt: '' is no path."),
         ("settle last --wait soon", "--wait: 'soon' can't be read. Right is a duration, such as 30s, 2m, 1h or 500ms; a number alone"),
     ],
 )  # fmt: skip
