@@ -20,7 +20,7 @@ import anyio
 from importer.answers import digits, read_time
 from importer.api import Service, payload, read_payload
 from importer.breakers import Breakers, Thresholds
-from importer.errors import LeadImporterError
+from importer.errors import LeadImporterError, SentElsewhere
 from importer.gate import Gate, Places, Stop
 from importer.hashes import Hashes
 from importer.inflight import InFlight
@@ -258,6 +258,8 @@ class Delivery:
             outcome = None if turn.doubt is not None else await self._attempts(turn)
             while outcome is None and self._in_doubt >= _MOST_SETTLING:
                 await self._changed.wait()
+        except SentElsewhere as error:
+            outcome = self._elsewhere(turn, str(error))
         except LeadImporterError as error:  # the ledger can't be written: nothing may be sent any more
             self._stop.now(str(error))
             outcome = self._stopped(turn)
@@ -568,6 +570,12 @@ class Delivery:
         if turn.doubts or turn.doubt is not None:
             return self._unknown(turn, "", for_now=True)
         return self._not_sent() if turn.last is None else self._outcome(turn, turn.last)
+
+    def _elsewhere(self, turn: _Turn, why: str) -> Outcome:
+        """Return what a lead comes to that another run took before its intent was written down."""
+        if turn.doubts or turn.doubt is not None:
+            return self._unknown(turn, why, for_now=True)
+        return Outcome(Status.NOT_SENT, self._run_id, datetime.now(UTC), code="sent_elsewhere", message=why)
 
     def _not_sent(self) -> Outcome:
         return Outcome(

@@ -3,6 +3,7 @@
     LeadImporterError
     ├── Refused      nothing was sent and nothing will be: put the command, config or file right      exit 2
     ├── Stopped      the run ended before its end: run it again to go on                               exit 3
+    │   └── SentElsewhere  another run has this lead: it is not sent, and the run goes on
     ├── Busy         another sender holds the same address and key                                     exit 4
     └── Interrupted  Ctrl-C at the question: nothing was done                                          exit 130
 
@@ -67,6 +68,10 @@ class Stopped(LeadImporterError):
     """The run can't go on (key refused, server unreachable, "no" at the question); running again goes on."""
 
     exit_status = ExitStatus.STOPPED
+
+
+class SentElsewhere(Stopped):
+    """Another run, with another key, has this lead: nothing may be sent of it, and of all others may."""
 
 
 class Busy(LeadImporterError):

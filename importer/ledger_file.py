@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from importer.errors import LeadImporterError, Refused, Stopped
+from importer.errors import LeadImporterError, Refused, SentElsewhere, Stopped
 from importer.group_commit import durable
 from importer.hashes import Hashes
 
@@ -141,9 +141,8 @@ class LedgerFile:
     def unwritable(self, error: sqlite3.Error) -> LeadImporterError:
         """Return what ends a run that could not write: the database's error, and what to do."""
         if _NO_STEP in str(error):
-            return Stopped(
-                f"ledger {self.path}: another run, with another key, is sending the same leads at this moment. Nothing more "
-                "is sent. Run the same command again when that run has ended."
+            return SentElsewhere(
+                "another run, with another key, has just taken it. Run this again when that has ended: it says then what became of it."
             )
         return Stopped(
             f"ledger {self.path}: it can't be written ({error}). Nothing more is sent, because what is not written down could be sent twice. "
