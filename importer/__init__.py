@@ -20,6 +20,7 @@ The story of one row, in order:
     plan        decides which leads are sent, by what the file says itself and by what `ledger` knows (by `hashes` of
                 people; `ledger_file` opens and guards its file, `ledger_writes` says what is written of each lead,
                 `group_commit` writes many at once)
+    first_lead  shows the first one to a person before anything goes out
     rehearse    what `check` comes to, without a network; and what a run comes to before its results are written
     sending     opens what a run needs of the machine (`machine`: key, ledger, lock) and of the service (its `address`),
                 and sends the `canary` first

@@ -85,6 +85,9 @@ class Screen(Protocol):
     def say(self, text: str) -> None:
         """Show a line of talk."""
 
+    def show(self, text: str) -> None:
+        """Show a line to a person at a terminal, and to no log: it may tell of people."""
+
     def ask(self, question: str) -> bool | None:
         """Ask a person; None where nobody is there to be asked."""
 

@@ -14,6 +14,7 @@ import polars as pl
 from importer.address import base_address, with_instance
 from importer.config import Config
 from importer.errors import ExitStatus, Refused
+from importer.first_lead import first_lead
 from importer.ledger import Ledger, Run
 from importer.machine import going_on, ledger_path
 from importer.outcomes import Outcomes
@@ -103,6 +104,7 @@ def rehearse(request: "Request", config: Config, works: list[Work], run_id: str,
         screen.say(f"{count_of(looked_up, 'lead')} would be looked up first, and sent where nothing is found.")
     if leads := made.count(request.limit) - looked_up:  # contacts and repeated numbers are rows, and no leads
         screen.say(f"{count_of(leads, 'lead')} would be sent.")
+        screen.show(first_lead(works, made, request.limit) or "")
     return Sent(made, outcomes, Outcome(Status.READY, run_id, None))
 
 

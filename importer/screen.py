@@ -100,6 +100,11 @@ class _Screen(ABC):
     @abstractmethod
     def say(self, text: str) -> None: ...
 
+    def show(self, text: str) -> None:
+        """Show a line to a person at a terminal, and to no log."""
+        if self._stream.isatty():
+            self.say(text)
+
     @abstractmethod
     def problem(self, text: str) -> None: ...
 
@@ -253,6 +258,9 @@ class _JsonScreen(_Screen):
 
     def say(self, text: str) -> None:
         self._write("said", text=mask(text))
+
+    def show(self, text: str) -> None:
+        """Nothing: this is a log."""
 
     def problem(self, text: str) -> None:
         self._write("problem", text=mask(text))

@@ -27,6 +27,7 @@ from importer.connect import limits_of
 from importer.deliver import Delivery, Settings
 from importer.errors import ExitStatus, Interrupted, LeadImporterError, Refused, Stopped
 from importer.estimate import Progress, clock, parse_deadline
+from importer.first_lead import first_lead
 from importer.gate import Gate, Stop, pacer_from_now
 from importer.hashes import Hashes
 from importer.inflight import MOST
@@ -158,6 +159,7 @@ class _Session:
             learned = Learned(**facts["pace"]) if facts.get("pace") else None
             pace = Pace(limits, learned, self._already(ledger, address, limits))
             show_estimate(made.count(self.request.limit), pace, self.deadline, self.screen.say)
+            self.screen.show(first_lead(self.works, made, self.request.limit) or "")
             self._confirm(made)
             await self._promise(service, ledger, base, next(iter(leads)))
             pacer = pacer_from_now(limits, learned, pace.already)

@@ -58,11 +58,14 @@ def test_ctrl_c_and_ctrl_d_at_the_question_end_the_command_at_once_and_nothing_i
     desk = desk_with(desk.folder, sandbox)
     command = ("run", "a.csv", "-c", "c.yaml", "--rate", "500/s")
     question = "Send 6 leads? Each may be called within minutes. [y/N] "
+    first = 'The first, as it goes out (row 2 of a.csv): campaign 7; …00; customer_name = "Ada 0"; with 1 contact, the first: …90, customer_name = "Abe".'
     status, lines = _pressed(desk, CTRL_C, *command)
+    assert lines[-3] == first
     assert (status, lines[-2:]) == (130, [question, "Interrupted at the question: nothing was done."])
     status, lines = _pressed(desk, CTRL_D, *command)
     assert (status, lines[-2]) == (3, question)
     assert memory(sandbox)["posts"] == 0
+    assert first not in desk.run("check", "a.csv", "-c", "c.yaml").err  # what no person reads tells of nobody
     history = desk.run("history").out
     assert "a.csv: stopped by Ctrl-C" in history
     assert "cut off" not in history
