@@ -371,12 +371,13 @@ def exit_status(results: Sequence[pl.DataFrame], *, left_out: bool) -> set[ExitS
 def reasons(frames: Sequence[pl.DataFrame]) -> list[tuple[str, str, int]]:
     """Return the commonest (status, code, rows) of what is not done, at most eight.
 
-    Duplicates that are most likely ours belong to it: a person would else take them for people called before.
+    Of what is done, duplicates that are most likely ours belong to it (a person would else take them for people called
+    before), and leads that have changed since they were created: they stand as they were.
     """
     code = pl.col("import_error_code")
     done = pl.col("import_status").is_in([status.value for status in _GOOD])
     bad = pl.concat([frame.select("import_status", "import_error_code") for frame in frames]).filter(
-        (~done & code.is_not_null()) | (code == PROBABLY_OURS)
+        (~done & code.is_not_null()) | code.is_in([PROBABLY_OURS, "lead_changed"])
     )
     counts = (
         bad.group_by("import_status", "import_error_code")

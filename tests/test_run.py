@@ -73,6 +73,11 @@ def test_running_again_sends_nothing(desk: Desk, sandbox: Sandbox) -> None:
     assert memory(sandbox)["posts"] == 2
     kept = [path.name for path in desk.folder.glob("a.results.*.csv")]
     assert kept == [f"a.results.{first[0]['import_run_id']}.csv"]
+    assert "lead_changed" not in ended.err
+    desk.write("c.yaml", CONFIG.replace("{First} {Last}", "{Last} {First}"))  # put right too late
+    changed = desk.run("run", "a.csv", "-c", "c.yaml", *FAST)
+    assert changed.status == 0
+    assert "2  already_imported: lead_changed" in changed.err
 
 
 def test_fail_edit_retry_until_all_rows_are_done(desk: Desk, sandbox: Sandbox) -> None:
