@@ -508,13 +508,23 @@ def _invalid(number: PhoneNumber, region: str | None, shown: str) -> _Refusal:
         case ValidationResult.IS_POSSIBLE:
             return _Refusal(
                 "phone_not_in_use",
-                f"{shown} has the right length for {country}, but no such numbers are in use there. Check its digits and its country.",
+                f"{shown} has the right length for {country}, but no such numbers are in use there. {_advice(national, code, main)}",
             )
         case _:
             return _Refusal(
                 "phone_too_short",
                 f"{shown} has too few digits: {len(national)} after +{code}, {_lengths(code, main)}. The area code may be missing.",
             )
+
+
+def _advice(national: str, code: int, region: str) -> str:
+    """Say what to look at in a number that only special services might have: in Brazil, 8 or 9 digits are a local one."""
+    metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+    assert metadata is not None
+    kinds = [kind for kind in (metadata.fixed_line, metadata.mobile) if kind]
+    if len(national) < min((length for kind in kinds for length in kind.possible_length if length > 0), default=0):
+        return "The area code may be missing."
+    return "Check its digits and its country."
 
 
 def _lengths(code: int, region: str) -> str:

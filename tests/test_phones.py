@@ -84,6 +84,22 @@ def test_a_trap_is_refused_with_its_own_code(text: str, region: str | None, code
     assert text in (reason or "")
 
 
+@pytest.mark.parametrize(
+    ("text", "region", "advice"),
+    [
+        ("3333-4444", "BR", "The area code may be missing."),
+        ("99999-7777", "BR", "The area code may be missing."),
+        ("11 00000-7777", "BR", "Check its digits and its country."),
+    ],
+)
+def test_a_local_number_that_is_as_long_as_special_ones_is_told_what_it_may_lack(
+    text: str, region: str, advice: str
+) -> None:
+    _, code, reason = judge(text, region)
+    assert code == "phone_not_in_use"
+    assert str(reason).endswith(advice)
+
+
 @pytest.mark.parametrize("country", ["GB", "FR", "CH", "AT", "PL", "IT", "NL"])
 def test_a_foreign_number_that_lost_its_plus_never_becomes_a_german_one(country: str) -> None:
     for number in valid_numbers(country, 90, 3):
