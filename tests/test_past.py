@@ -206,7 +206,10 @@ def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
         assert "cut off before its end; undo the same run again to go on" in tell_history(
             ledger, limit=2, as_json=False
         )
-        with pytest.raises(KeyboardInterrupt), _noted(ledger, find_run(ledger, run_id), lambda *_: None) as tell:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            _noted(ledger, find_run(ledger, run_id), lambda *_: None, "undo-2") as tell,
+        ):
             _one_lead_and_ctrl_c(tell)
         told_of = tell_history(ledger, limit=1, as_json=False)
         assert (ledger.runs()[0].exit_status, f"of run {run_id}: 1 deleted" in told_of) == (130, True)
