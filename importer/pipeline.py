@@ -62,11 +62,13 @@ class Request:
     canary: bool = True
     results: tuple[Path | None, ...] = ()
     """Where the results of a past run were written, one for each input."""
+    targets: tuple[Path, ...] = ()
+    """Where results go, one for each input, as soon as that is known."""
     deadline: str | None = None
     """HH:MM by the machine's clock: from then on nothing new is sent."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what decides which leads are sent where, for the ledger."""
+        """Return what decides which leads are sent where, and where results go, for the ledger."""
         return {
             "command": self.command,
             "config": None if self.config is None else str(self.config.resolve()),
@@ -76,6 +78,7 @@ class Request:
             "ledger": None if self.ledger is None else str(self.ledger.resolve()),
             "limit": self.limit,
             "include": sorted(self.include),
+            "targets": [str(target.resolve()) for target in self.targets],
         }
 
 
@@ -148,6 +151,7 @@ def run(request: Request, screen: Screen) -> ExitStatus:
     run_id = new_run_id(datetime.now(UTC), SANDBOX_RUN if request.sandbox else "")
     tables, seconds = _read(request, screen)
     inputs = _understand(request, screen, tables, seconds)
+    request = replace(request, targets=tuple(inputs.targets))
     if request.command == "check":
         sent = rehearse(request, inputs.config, inputs.works, run_id, screen)
     else:
@@ -208,6 +212,7 @@ def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
         limit=said.get("limit"),
         include=frozenset(said.get("include") or ()),
         results=tuple(one.result_path for one in recorded),
+        targets=tuple(Path(target) for target in said.get("targets") or ()),
     )
 
 
@@ -449,7 +454,7 @@ def _add(seconds: dict[str, float], stage: str, more: float) -> None:
 def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:
     targets: list[Path] = []
     for number, table in enumerate(tables):
-        if request.out is None and request.results and (before := request.results[number]) is not None:
+        if request.out is None and (before := _before(request, number)) is not None:
             targets.append(before)
             continue
         same = "csv" if table.delimiter is not None else "xlsx"
@@ -469,6 +474,12 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
     if problems:
         raise Refused(*problems)
     return targets
+
+
+def _before(request: Request, number: int) -> Path | None:
+    """Return where a past run wrote an input's result or, where it was killed before that, would have written it."""
+    wrote = request.results[number] if request.results else None
+    return wrote or (request.targets[number] if request.targets else None)
 
 
 def _replaced(request: Request, targets: Sequence[Path]) -> list[PastResult | None]:
