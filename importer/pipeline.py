@@ -28,7 +28,7 @@ from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows, regions_of
 from importer.plan import Work
 from importer.platform_layout import platform_layout
-from importer.read import expand
+from importer.read import expand, is_pattern
 from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status, Table
 from importer.rehearse import Sent, rehearse
@@ -36,7 +36,7 @@ from importer.replay import replay
 from importer.suppress import suppression_list
 from importer.titles import IsHeader, read_titled
 from importer.wording import count_of
-from importer.write import colliding, fits, result_path, write_result
+from importer.write import colliding, fits, names_folder, result_path, write_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Request:
     inputs: tuple[str, ...]
     config: Path | None = None
     sandbox: bool = False
-    out: Path | None = None
+    out: str | None = None
+    """As it is written: with a slash at its end it is a folder."""
     campaign: int | None = None
     region: str | None = None
     base_url: str | None = None
@@ -165,7 +166,7 @@ def run(request: Request, screen: Screen) -> ExitStatus:
         return gravest({_hand_back(request, screen, inputs, sent, run_id), *signals})
 
 
-def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = None) -> ExitStatus:
+def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: str | None = None) -> ExitStatus:
     """Write the result files of a past run again, by what the ledger knows of it.
 
     Raises `Refused` where an input or the config is not what it was, or the run is still going on.
@@ -189,7 +190,7 @@ def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = 
     return _hand_back(request, screen, inputs, sent, run.run_id)
 
 
-def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
+def _request_of(ledger: Ledger, run: Run, out: str | None) -> Request:
     """Return what a past run was asked for; refuse where its inputs are not what they were."""
     if (process := process_of(run.run_id, run.request.get("locks"))) is not None:
         raise Refused(f"run {run.run_id}: it is still going on (process {process}). Its result comes when it ends.")
@@ -453,6 +454,7 @@ def _add(seconds: dict[str, float], stage: str, more: float) -> None:
 
 def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:
     targets: list[Path] = []
+    by_pattern = any(map(is_pattern, request.inputs))
     for number, table in enumerate(tables):
         if request.out is None and (before := _before(request, number)) is not None:
             targets.append(before)
@@ -462,8 +464,9 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
         targets.append(
             result_path(
                 table.path,
-                request.out,
-                several=len(tables) > 1,
+                None if request.out is None else Path(request.out),
+                into_folder=request.out is not None
+                and names_folder(request.out, several=len(tables) > 1, by_pattern=by_pattern),
                 kind=kind,
                 check=request.command == "check",
                 is_result=table.is_result,
