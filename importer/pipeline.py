@@ -501,19 +501,17 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
     """Write the result files, show the summary, and say how it ended."""
     began = time.monotonic()
     inputs.works[:] = [replace(work, grouped=work.grouped.without_variables()) for work in inputs.works]
-    frames, left_out = [], False
     outcomes = results.with_followers(sent.plan, sent.outcomes, sent.otherwise, inputs.works)
-    for number, work in enumerate(inputs.works):
-        frame, missing = results.result_columns(
-            work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id
-        )
-        frames.append(frame)
-        left_out |= missing
+    told = [
+        results.result_columns(work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id)
+        for number, work in enumerate(inputs.works)
+    ]
+    frames = [one.columns for one in told]
     written = [
         _write(request, work, frame, target, sent.ledger, run_id, number)
         for number, (work, frame, target) in enumerate(zip(inputs.works, frames, inputs.targets, strict=True))
     ]
-    status = gravest(sent.statuses | results.exit_status(frames, left_out=left_out))
+    status = gravest(sent.statuses | results.exit_status(frames, left_out=any(one.lacks_contacts for one in told)))
     counts = results.counted(frames)
     seconds = inputs.seconds | sent.seconds
     seconds["writing"] = time.monotonic() - began
@@ -527,7 +525,7 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             counts=dict(counts),
             reasons=results.reasons(frames),
             mendings=_mended(inputs.works),
-            left_out=results.left_out(frames),
+            left_out=results.left_out(told),
             leads_sent=sent.leads_sent,
             guarantee=sent.guarantee,
             written=tuple(written),
