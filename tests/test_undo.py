@@ -154,6 +154,20 @@ def test_undo_of_a_retry_is_of_the_retry_alone_and_names_the_run_before_and_a_re
     assert "the service can't be reached" in refusal
 
 
+def test_undo_of_a_retry_names_only_what_there_is_to_undo(desk: Desk, sandbox: Sandbox) -> None:
+    desk = desk_with(desk.folder, sandbox, 3)
+    first = run(desk, "--limit", "1")
+    for limit in ("0", "9"):  # the first retry creates nothing
+        assert desk.run("retry", "a.results.csv", "-c", "c.yaml", "--limit", limit, *FAST).status == 0
+    ended = desk.run("undo", "last")
+    assert (ended.status, ended.out) == (0, "2 leads deleted, 0 kept.\n"), ended.err
+    assert f"To undo that, too: lead-importer undo {first}\n" in ended.err
+    assert desk.run("undo", first).status == 0
+    again = desk.run("undo", "last")
+    assert (again.status, "created no lead that is still there" in again.err) == (0, True)
+    assert "To undo that" not in again.err
+
+
 SLOW = """\
 import anyio
 from pathlib import Path
