@@ -285,15 +285,18 @@ def undo(
 
 
 def _before(ledger: "Ledger", run: "Run", options: "Sequence[tuple[str, object]]") -> str:
-    """Say of a retry that it is undone alone, and by which commands the runs that it went on from are; else nothing."""
+    """Say of a retry that it is undone alone, and by which commands those before it are whose leads stand; else nothing."""
     import shlex
 
-    from importer.past import went_on_from
+    from importer.past import still_to_undo
 
     if run.command != "retry":
         return ""
+    standing = still_to_undo(ledger, run)
+    if standing == []:
+        return ""
     said = [word for option, value in options if value is not None for word in (option, str(value))]
-    commands = [shlex.join(["lead-importer", "undo", one, *said]) for one in went_on_from(ledger, run)]
+    commands = [shlex.join(["lead-importer", "undo", one, *said]) for one in standing or ()]
     stay = f"Run {run.run_id} is a retry: what was created before it stays. To undo that, too: "
     return stay + ("; ".join(commands) or "name the run that it went on from; see lead-importer history")
 

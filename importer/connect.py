@@ -112,12 +112,19 @@ def open_ledger(path: Path, *, only_read: bool) -> Ledger:
 
 
 @asynccontextmanager
-async def connect(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> AsyncIterator[Connection]:
-    """Open the service that a run sent to. Raises `Busy` while another sender holds it."""
+async def connect(
+    terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None], *, doing: str, own_id: str | None = None
+) -> AsyncIterator[Connection]:
+    """Open the service that a run sent to. Raises `Busy` while another sender holds it.
+
+    Others are told what the command is `doing`, and know it by `own_id` where the history has it as a run of its own.
+    """
     base, _, instance = run.service.partition("#")
     key = api_key(terms.api.key_env, terms.api.key_file_env, say=say)
     with ExitStack() as held:
-        held.enter_context(sole_sender(base, key, run_id=run.run_id, wait=terms.wait, announce=say))
+        held.enter_context(
+            sole_sender(base, key, run_id=own_id or run.run_id, doing=doing, wait=terms.wait, announce=say)
+        )
         facts = ledger.facts(base)
         learned = Learned(**facts["pace"]) if facts.get("pace") else None
         async with Service(

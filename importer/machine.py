@@ -96,11 +96,17 @@ def ledger_path(option: Path | None, configured: Path | None) -> Path:
 
 @contextmanager
 def sole_sender(
-    address: str, key: str, *, run_id: str, wait: float = 0, announce: Callable[[str], None] = lambda _: None
+    address: str,
+    key: str,
+    *,
+    run_id: str,
+    doing: str | None = None,
+    wait: float = 0,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
     """Be the only sender to this address with this key on this machine; wait at most `wait` seconds.
 
-    The lock is the operating system's: one left by a dead process is free. Raises `Busy`, saying who holds it since
+    `run_id` is the run that is carried out; others are told of it by this ID, or by what it is `doing`. The lock is the operating system's: one left by a dead process is free. Raises `Busy`, saying who holds it since
     when.
     """
     folder = lock_folder()
@@ -119,16 +125,16 @@ def sole_sender(
         raise _no_lock(folder, error) from error
     try:
         _held.add(told)
-        _tell(told, run_id)
+        _tell(told, run_id, doing or f"run {run_id}")
         yield
     finally:
         _held.discard(told)
         lock.release()
 
 
-def _tell(told: Path, run_id: str) -> None:
+def _tell(told: Path, run_id: str, doing: str) -> None:
     """Say who holds a lock: others leave alone what that run is sending."""
-    who = {"pid": os.getpid(), "run": run_id, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    who = {"pid": os.getpid(), "run": run_id, "doing": doing, "since": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
         told.write_text(json.dumps(who))
     except OSError as error:
@@ -205,6 +211,6 @@ def _holder(told: Path) -> str:
     try:
         who = json.loads(told.read_text())
         since = datetime.fromisoformat(who["since"]).astimezone()
-        return f"run {who['run']}, process {who['pid']}, since {since:%Y-%m-%d %H:%M}"
+        return f"{who['doing']}, process {who['pid']}, since {since:%Y-%m-%d %H:%M}"
     except (OSError, ValueError, KeyError):
         return "who it is can't be told"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from importer.errors import ExitStatus, LeadImporterError
-from importer.usage import one_of, path_of, whole
+from importer.usage import one_of, path_of, path_text_of, whole
 
 EXIT_STATUS = """\b
 EXIT STATUS
@@ -56,12 +56,13 @@ SandboxFlag = Annotated[
     bool, typer.Option("--sandbox", help="Import into a throw-away local API: no account, no key, nobody is called.")
 ]
 Out = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--out",
         metavar="PATH",
-        parser=path_of("--out", "the result, or of a folder for several"),
-        help="Where the result goes: a file, or a folder for several inputs. Default: beside each input.",
+        parser=path_text_of("--out", "the result, or of a folder for several"),
+        help="Where the result goes: a file, or a folder for several inputs, a pattern, or with / at its end (made if "
+        "missing). Default: beside each input.",
     ),
 ]
 Campaign = Annotated[

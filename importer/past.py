@@ -113,6 +113,19 @@ def went_on_from(ledger: Ledger, run: Run) -> list[str]:
     return sorted(set(wrote.values()))
 
 
+def still_to_undo(ledger: Ledger, run: Run) -> list[str] | None:
+    """Return the runs before a retry whose leads stand, the nearest of each line. None: it is not known what it went on from."""
+    before = went_on_from(ledger, run)
+    standing: list[str] = []
+    for one in before:
+        earlier = ledger.run(one)
+        if any(ledger.created_by(one)):
+            standing.append(one)
+        elif earlier is not None and earlier.command == "retry":  # that created nothing, or was undone
+            standing += still_to_undo(ledger, earlier) or ()
+    return list(dict.fromkeys(standing)) if before else None
+
+
 def _undoes(run: Run) -> str:
     return f"of run {run.request['run']}" if run.command == "undo" else ""
 

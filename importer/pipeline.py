@@ -28,7 +28,7 @@ from importer.machine import finishing, process_of
 from importer.mapping import Mapped, map_rows, regions_of
 from importer.plan import Work
 from importer.platform_layout import platform_layout
-from importer.read import expand
+from importer.read import expand, is_pattern
 from importer.receipt import Facts, move_along, past_result, receipt_path, sha256_of, write_receipt
 from importer.records import RESULT_COLUMNS, Outcome, PastResult, Source, Status, Table
 from importer.rehearse import Sent, rehearse
@@ -36,7 +36,7 @@ from importer.replay import replay
 from importer.suppress import suppression_list
 from importer.titles import IsHeader, read_titled
 from importer.wording import count_of
-from importer.write import colliding, fits, result_path, write_result
+from importer.write import colliding, fits, names_folder, result_path, write_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Request:
     inputs: tuple[str, ...]
     config: Path | None = None
     sandbox: bool = False
-    out: Path | None = None
+    out: str | None = None
+    """As it is written: with a slash at its end it is a folder."""
     campaign: int | None = None
     region: str | None = None
     base_url: str | None = None
@@ -62,11 +63,13 @@ class Request:
     canary: bool = True
     results: tuple[Path | None, ...] = ()
     """Where the results of a past run were written, one for each input."""
+    targets: tuple[Path, ...] = ()
+    """Where results go, one for each input, as soon as that is known."""
     deadline: str | None = None
     """HH:MM by the machine's clock: from then on nothing new is sent."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what decides which leads are sent where, for the ledger."""
+        """Return what decides which leads are sent where, and where results go, for the ledger."""
         return {
             "command": self.command,
             "config": None if self.config is None else str(self.config.resolve()),
@@ -76,6 +79,7 @@ class Request:
             "ledger": None if self.ledger is None else str(self.ledger.resolve()),
             "limit": self.limit,
             "include": sorted(self.include),
+            "targets": [str(target.resolve()) for target in self.targets],
         }
 
 
@@ -148,6 +152,7 @@ def run(request: Request, screen: Screen) -> ExitStatus:
     run_id = new_run_id(datetime.now(UTC), SANDBOX_RUN if request.sandbox else "")
     tables, seconds = _read(request, screen)
     inputs = _understand(request, screen, tables, seconds)
+    request = replace(request, targets=tuple(inputs.targets))
     if request.command == "check":
         sent = rehearse(request, inputs.config, inputs.works, run_id, screen)
     else:
@@ -161,7 +166,7 @@ def run(request: Request, screen: Screen) -> ExitStatus:
         return gravest({_hand_back(request, screen, inputs, sent, run_id), *signals})
 
 
-def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = None) -> ExitStatus:
+def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: str | None = None) -> ExitStatus:
     """Write the result files of a past run again, by what the ledger knows of it.
 
     Raises `Refused` where an input or the config is not what it was, or the run is still going on.
@@ -185,7 +190,7 @@ def write_again(ledger: Ledger, run: Run, screen: Screen, *, out: Path | None = 
     return _hand_back(request, screen, inputs, sent, run.run_id)
 
 
-def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
+def _request_of(ledger: Ledger, run: Run, out: str | None) -> Request:
     """Return what a past run was asked for; refuse where its inputs are not what they were."""
     if (process := process_of(run.run_id, run.request.get("locks"))) is not None:
         raise Refused(f"run {run.run_id}: it is still going on (process {process}). Its result comes when it ends.")
@@ -208,6 +213,7 @@ def _request_of(ledger: Ledger, run: Run, out: Path | None) -> Request:
         limit=said.get("limit"),
         include=frozenset(said.get("include") or ()),
         results=tuple(one.result_path for one in recorded),
+        targets=tuple(Path(target) for target in said.get("targets") or ()),
     )
 
 
@@ -448,8 +454,9 @@ def _add(seconds: dict[str, float], stage: str, more: float) -> None:
 
 def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[Path]:
     targets: list[Path] = []
+    by_pattern = any(map(is_pattern, request.inputs))
     for number, table in enumerate(tables):
-        if request.out is None and request.results and (before := request.results[number]) is not None:
+        if request.out is None and (before := _before(request, number)) is not None:
             targets.append(before)
             continue
         same = "csv" if table.delimiter is not None else "xlsx"
@@ -457,8 +464,9 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
         targets.append(
             result_path(
                 table.path,
-                request.out,
-                several=len(tables) > 1,
+                None if request.out is None else Path(request.out),
+                into_folder=request.out is not None
+                and names_folder(request.out, several=len(tables) > 1, by_pattern=by_pattern),
                 kind=kind,
                 check=request.command == "check",
                 is_result=table.is_result,
@@ -469,6 +477,12 @@ def _targets(request: Request, config: Config, tables: Sequence[Table]) -> list[
     if problems:
         raise Refused(*problems)
     return targets
+
+
+def _before(request: Request, number: int) -> Path | None:
+    """Return where a past run wrote an input's result or, where it was killed before that, would have written it."""
+    wrote = request.results[number] if request.results else None
+    return wrote or (request.targets[number] if request.targets else None)
 
 
 def _replaced(request: Request, targets: Sequence[Path]) -> list[PastResult | None]:
@@ -487,19 +501,17 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
     """Write the result files, show the summary, and say how it ended."""
     began = time.monotonic()
     inputs.works[:] = [replace(work, grouped=work.grouped.without_variables()) for work in inputs.works]
-    frames, left_out = [], False
     outcomes = results.with_followers(sent.plan, sent.outcomes, sent.otherwise, inputs.works)
-    for number, work in enumerate(inputs.works):
-        frame, missing = results.result_columns(
-            work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id
-        )
-        frames.append(frame)
-        left_out |= missing
+    told = [
+        results.result_columns(work, number, outcomes, held=sent.plan.held, otherwise=sent.otherwise, run_id=run_id)
+        for number, work in enumerate(inputs.works)
+    ]
+    frames = [one.columns for one in told]
     written = [
         _write(request, work, frame, target, sent.ledger, run_id, number)
         for number, (work, frame, target) in enumerate(zip(inputs.works, frames, inputs.targets, strict=True))
     ]
-    status = gravest(sent.statuses | results.exit_status(frames, left_out=left_out))
+    status = gravest(sent.statuses | results.exit_status(frames, left_out=any(one.lacks_contacts for one in told)))
     counts = results.counted(frames)
     seconds = inputs.seconds | sent.seconds
     seconds["writing"] = time.monotonic() - began
@@ -513,7 +525,7 @@ def _hand_back(request: Request, screen: Screen, inputs: _Inputs, sent: Sent, ru
             counts=dict(counts),
             reasons=results.reasons(frames),
             mendings=_mended(inputs.works),
-            left_out=results.left_out(frames),
+            left_out=results.left_out(told),
             leads_sent=sent.leads_sent,
             guarantee=sent.guarantee,
             written=tuple(written),

@@ -172,6 +172,11 @@ def expand(patterns: Sequence[str], *, retry: bool = False) -> tuple[list[Path],
     return kept, notes
 
 
+def is_pattern(name: str) -> bool:
+    """Tell whether a name that `expand` took is a pattern, which may find other files tomorrow; no file's name is one."""
+    return name != "-" and not _named(name).exists()
+
+
 # One file: its bytes, and what they are.
 
 
@@ -269,7 +274,7 @@ def _matches(pattern: str) -> Iterator[tuple[Path, bool]]:
         yield STDIN, False
         return
     try:
-        path = Path(pattern).expanduser() if pattern.startswith("~/") else Path(pattern)
+        path = _named(pattern)
         is_there, is_folder = path.exists(), path.is_dir()
     except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
@@ -287,6 +292,10 @@ def _matches(pattern: str) -> Iterator[tuple[Path, bool]]:
         raise Refused(f"{pattern}: no file matches this pattern. {_near(path)}")
     for match in matches:
         yield match, True
+
+
+def _named(pattern: str) -> Path:
+    return Path(pattern).expanduser() if pattern.startswith("~/") else Path(pattern)
 
 
 def _skipped(path: Path, found: dict[Path, tuple[Path, bool]], *, by_pattern: bool, retry: bool) -> str | None:

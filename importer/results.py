@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -126,23 +126,37 @@ def _among(followed: set[Place], number: int, leads: Iterable[int]) -> Iterator[
     return ((number, lead) for lead in leads if lead in wanted)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the rows of one table are told."""
+
+    columns: pl.DataFrame
+    """`RESULT_COLUMNS`, one line per row."""
+    lacks_contacts: bool
+    """Whether a contact was left out of a lead that stands."""
+    left_out: pl.DataFrame
+    """Each thing that a sent row's lead goes without, a variable or a contact: `index`, `column` and `code`."""
+
+
 def result_columns(
     work: Work, number: int, outcomes: Outcomes, *, held: set[Place], otherwise: Outcome, run_id: str
-) -> tuple[pl.DataFrame, bool]:
-    """Return the columns a result file adds, one line per row of the table, and whether a contact was left out.
+) -> Told:
+    """Return the columns a result file adds, and what leads go without.
 
     `outcomes` are the leads' by (table, lead); leads that have none take `otherwise` (`ready`, or `not_sent`).
     """
     by_lead, by_contact = _outcome_frame(number, outcomes), _contact_frame(number, outcomes)
-    parts, left_out = [], []
+    parts, without, contacts = [], [], []
     for people in _slices(_positions(work.grouped.people.select(_PEOPLE))):
         told = people.join(by_lead, on="lead", how="left", maintain_order="left")
         told = told.join(by_contact, on=["lead", "position"], how="left", maintain_order="left")
         told = _carry(_of_duplicates(told), otherwise, run_id)
-        left_out.append(_left_out(told))
+        without.append(_without_contacts(told))
+        contacts.append(_contacts_with_codes(told))
         parts.append(_placed(_fold(told), work.table.places[people["index"].unique(maintain_order=True)]))
-    lacking = pl.concat(left_out).unique()
-    return _keep_cells(pl.concat(parts), work, number, held, lacking), not lacking.is_empty()
+    lacking = pl.concat(without).unique()
+    columns = _keep_cells(pl.concat(parts), work, number, held, lacking)
+    return Told(columns, not lacking.is_empty(), _left_out(work, columns, pl.concat(contacts)))
 
 
 def _slices(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -234,6 +248,9 @@ def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
         .otherwise(pl.when(said != "").then(said)),
         column=pl.when(own | contact).then("column").otherwise(pl.coalesce("its_column", "column")),
         lead_id=known_id,
+        remark=pl.when(~own & ~contact).then("message"),
+        remark_code=pl.when(~own & ~contact).then("code"),
+        remark_column=pl.when(~own & ~contact).then("column"),
         attempts=pl.when(~own).then("attempts"),
         http_status=pl.when(~own).then("http_status"),
         run_id=pl.coalesce(pl.when(~own).then("run_id"), pl.lit(run_id)),
@@ -241,10 +258,42 @@ def _carry(told: pl.DataFrame, otherwise: Outcome, run_id: str) -> pl.DataFrame:
     )
 
 
-def _left_out(told: pl.DataFrame) -> pl.Series:
+def _without_contacts(told: pl.DataFrame) -> pl.Series:
     """Return the rows of whose lead, which stands, a contact is missing, and repeated ones with contacts of their own."""
     missing = pl.col("contact") & pl.col("created") & pl.col("final").is_in(["invalid", "unknown"])
     return told.filter(missing | (pl.col("code") == "contacts_only_here"))["index"]
+
+
+def _contacts_with_codes(told: pl.DataFrame) -> pl.DataFrame:
+    """Return the contacts in columns that are no part of their row's lead, or not confirmed, and why."""
+    apart = (pl.col("slot") > 0) & (pl.col("status").is_not_null() | pl.col("contact_code").is_not_null())
+    return told.filter(apart & pl.col("code").is_not_null()).select("index", "column", "code")
+
+
+def _left_out(work: Work, columns: pl.DataFrame, contacts: pl.DataFrame) -> pl.DataFrame:
+    """Return all that leads of sent rows go without: a row's one code may be that of another remark."""
+    by_code = columns.select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("index"), column="import_error_column", code="import_error_code"
+    ).join(contacts, on="index", how="anti")
+    found = pl.concat([by_code.filter(pl.col("code").is_not_null()), contacts, _dropped(work, columns["import_error"])])
+    sent = columns["import_status"].is_in([Status.CREATED.value, Status.READY.value])
+    found = found.filter(sent.gather(found["index"]) & ~pl.col("code").is_in(list(_WHOLE)))
+    return found.unique(maintain_order=True)
+
+
+def _dropped(work: Work, said: pl.Series) -> pl.DataFrame:
+    """Return the variables that leads go without; of rows that were sent before only those of then, which they say."""
+    people = work.grouped.people.select("index", "slot", "contact", "status").filter(pl.col("status").is_null())
+    in_rows = pl.col("contact") & (pl.col("slot") == 0)
+    found = pl.concat(
+        problems.filter(~pl.col("blocking") & ~pl.col("code").is_in(list(_WHOLE)))
+        .join(people.filter(whose), on=["index", "slot"], how="semi")
+        .select("index", "column", "code")
+        for problems, whose in ((work.mapped.problems, ~in_rows), (work.mapped.contact_problems, in_rows))
+    )
+    named = pl.format('column "{}": ', "column")
+    told = found.select(said.gather(found["index"]).alias("said"), named=named)
+    return found.filter(told.select(pl.col("said").str.contains(pl.col("named"), literal=True)).to_series())
 
 
 def _fold(told: pl.DataFrame) -> pl.DataFrame:
@@ -256,6 +305,8 @@ def _fold(told: pl.DataFrame) -> pl.DataFrame:
             & (pl.col("status").is_not_null() | pl.col("contact_message").is_not_null())
         )
         .then(pl.format("contact {}: {}", "slot", "message"))
+        .when((pl.col("slot") > 0) & pl.col("remark").is_not_null())
+        .then(pl.format("contact {}: {}", "slot", "remark"))
         .when(pl.col("slot") == 0)
         .then("message"),
         code=pl.when(
@@ -275,10 +326,14 @@ def _fold(told: pl.DataFrame) -> pl.DataFrame:
                 pl.col("contact_id").drop_nulls().str.join(";").replace("", None),
                 # That a contact is not part of it says more than that the lead has changed.
                 pl.coalesce(
-                    pl.col("code").filter(pl.col("code") == "lead_exists").first(), pl.col("code").drop_nulls().first()
+                    pl.col("code").filter(pl.col("code") == "lead_exists").first(),
+                    pl.col("code").drop_nulls().first(),
+                    pl.col("remark_code").drop_nulls().first(),
                 ),
                 pl.col("message").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
-                pl.col("column").drop_nulls().first(),
+                pl.when(pl.col("code").is_not_null().any())
+                .then(pl.col("column").drop_nulls().first())
+                .otherwise(pl.col("remark_column").drop_nulls().first()),
             )
         )
     return told.sort("index").select(
@@ -387,14 +442,11 @@ def reasons(frames: Sequence[pl.DataFrame]) -> list[tuple[str, str, int]]:
     return list(counts.head(8).iter_rows())
 
 
-def left_out(frames: Sequence[pl.DataFrame]) -> list[tuple[str | None, str, int]]:
+def left_out(told: Sequence[Told]) -> list[tuple[str | None, str, int]]:
     """Return the commonest (column, code, rows) of what leads go without: variables, and contacts; at most eight."""
-    sent = pl.col("import_status").is_in([Status.CREATED.value, Status.READY.value])
-    columns = ("import_error_column", "import_error_code")
-    told = pl.concat([frame.select("import_status", *columns) for frame in frames]).filter(
-        sent & ~pl.col("import_error_code").is_in(list(_WHOLE))
-    )
-    counts = told.group_by(columns).len().sort("len", *columns, descending=[True, False, False])
+    columns = ("column", "code")
+    counts = pl.concat(one.left_out for one in told).group_by(columns).len()
+    counts = counts.sort("len", *columns, descending=[True, False, False])
     return list(counts.head(8).iter_rows())
 
 

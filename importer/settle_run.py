@@ -47,7 +47,7 @@ def settle_run(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None
 
 
 async def _online(terms: Terms, ledger: Ledger, run: Run, say: Callable[[str], None]) -> Settled:
-    async with connect(terms, ledger, run, say) as connection:
+    async with connect(terms, ledger, run, say, doing=f"settle of run {run.run_id}") as connection:
         begun = ledger.sending(run.service)
         ledger.cut_off(run.service, begun.keys() - going_on(begun))
         doubts, lacking = ledger.doubts_of(run.run_id), ledger.unconfirmed(run.run_id)

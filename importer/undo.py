@@ -23,7 +23,7 @@ from importer.errors import ExitStatus, LeadImporterError, Refused, Stopped
 from importer.hashes import Hashes
 from importer.ledger import Ledger, Member, Run, new_run_id
 from importer.listed import e164, listed
-from importer.machine import user
+from importer.machine import lock_folder, user
 from importer.records import Created, Meaning
 from importer.settle import as_text
 
@@ -74,12 +74,14 @@ def undo(
 async def _online(
     terms: Terms, ledger: Ledger, run: Run, confirm: Callable[[int], bool], report: Report, say: Callable[[str], None]
 ) -> None:
-    async with connect(terms, ledger, run, say) as connection:
+    undo_id = new_run_id(datetime.now(UTC))
+    doing = f"undo of run {run.run_id}"
+    async with connect(terms, ledger, run, say, doing=doing, own_id=undo_id) as connection:
         # Only now: until the lock is held, another undo may be at work.
         ours = [_Ours(*row) for row in ledger.created_by(run.run_id)]
         if not confirm(len(ours)):
             raise Stopped("Nothing was deleted, as you said no.")
-        with _noted(ledger, run, report) as tell:
+        with _noted(ledger, run, report, undo_id) as tell:
             for campaign_id in sorted({lead.campaign_id for lead in ours}):
                 wanted = {lead.lead_id: lead for lead in ours if lead.campaign_id == campaign_id}
                 shown = await _listed(connection, campaign_id, wanted)
@@ -88,20 +90,18 @@ async def _online(
 
 
 @contextmanager
-def _noted(ledger: Ledger, run: Run, report: Report) -> Iterator[Report]:
+def _noted(ledger: Ledger, run: Run, report: Report, undo_id: str) -> Iterator[Report]:
     """Let the history have the undo: when, by whom, how many, and how it ended."""
-    now = datetime.now(UTC)
     counts: Counter[str] = Counter()
-    undo_id = new_run_id(now)
     ledger.begin_run(
         replace(
             run,
             run_id=undo_id,
             command="undo",
-            started_at=now.isoformat(timespec="seconds"),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             tool_version=version("lead-importer"),
             config_hash=None,
-            request={"run": run.run_id},
+            request={"run": run.run_id, "locks": str(lock_folder())},
             who=user(),
         )
     )

@@ -78,15 +78,21 @@ def one_of(option: str, what: str, words: type[_Words]) -> Callable[[object], _W
 
 def path_of(option: str, what: str) -> Callable[[object], Path]:
     """Return what reads a path; `what` it is of, such as "the ledger", is for people. Nothing is no path, and not `.` either."""
+    read = path_text_of(option, what)
+    return lambda value: Path(read(value))
 
-    def read(value: object) -> Path:
+
+def path_text_of(option: str, what: str) -> Callable[[object], str]:
+    """Return what reads a path and leaves it as it was written, with a slash at its end."""
+
+    def read(value: object) -> str:
         text = str(value)
         if not isinstance(value, Path) and not text.strip():
             raise WrongUsage(
                 f"{option}: {text!r} is no path. Right is that of {what}. Write it, or leave {option} out; "
                 "of a variable of the shell see that it is set."
             )
-        return Path(text)
+        return text
 
     return read
 

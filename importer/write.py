@@ -33,6 +33,9 @@ Kind = Literal["csv", "xlsx"]
 
 _TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 
+#: Names of what a result is.
+_WRITTEN = _TEXT_SUFFIXES | {".xlsx"}
+
 #: Names of what no result is; a program that goes by the name would read it wrong, and Excel drop the zeros of phones.
 _UNWRITTEN = frozenset({".xls", ".xlsm", ".xlsb", ".ods", ".parquet", ".pdf", ".html", ".json"})
 
@@ -47,12 +50,12 @@ class WriteFailed(LeadImporterError):
 
 
 def result_path(
-    input_path: Path, out: Path | None, *, several: bool, kind: str, check: bool, is_result: bool = True
+    input_path: Path, out: Path | None, *, into_folder: bool, kind: str, check: bool, is_result: bool = True
 ) -> Path:
     """Return where an input's result file goes; raise `Refused` where no file could be written there.
 
     `kind` is the result's: "xlsx", or "csv", for which `.csv`, `.tsv` and `.txt` inputs keep their suffix. `out` is a
-    file, or a folder (made if missing) where there are `several` inputs. `leads.csv.gz` goes by the name `leads.csv`. An input named like a result (`X.results.csv`,
+    file, or a folder (made if missing) where it is to go `into_folder`. `leads.csv.gz` goes by the name `leads.csv`. An input named like a result (`X.results.csv`,
     `X.results.<run ID>.csv`, `X.check.csv`) goes by the name X, unless `is_result` says that it only looks like one.
     """
     if out == Path("-"):
@@ -66,13 +69,21 @@ def result_path(
     name = f"{stem or input_path.stem}.{'check' if check else 'results'}{suffix}"
     if out is None:
         path = input_path.with_name(name)
-    elif several or out.is_dir():
+    elif into_folder or out.is_dir():
         _make_folder(out)
         path = out / name
     else:
         path = out
     _refuse_unwritable(path)
     return path
+
+
+def names_folder(out: str, *, several: bool, by_pattern: bool) -> bool:
+    """Tell whether `--out` names a folder, be it there or not: for several inputs, or with a slash at its end.
+
+    Where a pattern found the only input it may find several tomorrow: then what does not end like a result is one, too.
+    """
+    return several or out.endswith(("/", os.sep)) or (by_pattern and Path(out).suffix.lower() not in _WRITTEN)
 
 
 #: The end of a result file's name without its suffix: `.check`, `.results`, `.results.<run ID>`, `.results.<run ID>-2`.
@@ -84,7 +95,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(
-            f"--out {folder}: with several inputs this must be a folder, and it can't be made ({_reason(error)})."
+            f"--out {folder}: for several inputs, or a pattern, this must be a folder, and it can't be made ({_reason(error)})."
             " Name another folder."
         ) from error
 

@@ -65,7 +65,7 @@ class Office:
                 outcomes[one.place] = self._sent(one.identity, one.lead, end)
         otherwise = Outcome(Status.NOT_SENT, f"r{self.runs}", None, code="stopped", message="not sent")
         told = with_followers(made, outcomes, otherwise, [work])
-        return result_columns(work, 0, told, held=made.held, otherwise=otherwise, run_id=f"r{self.runs}")[0]
+        return result_columns(work, 0, told, held=made.held, otherwise=otherwise, run_id=f"r{self.runs}").columns
 
     def _sent(self, identity: bytes, lead: Lead, end: str) -> Outcome:
         outcome = Outcome(

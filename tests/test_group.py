@@ -40,7 +40,7 @@ def told(rows: list[tuple[str, ...]], chosen: Config) -> pl.DataFrame:
     work, _ = grouped(table(rows), chosen)
     made = plan([work], ledger=None, hashes=None, allow_duplicate=False, include=(), run_id="r")
     outcomes = results.with_followers(made, made.outcomes, READY, [work])
-    return results.result_columns(work, 0, outcomes, held=set(), otherwise=READY, run_id="r")[0]
+    return results.result_columns(work, 0, outcomes, held=set(), otherwise=READY, run_id="r").columns
 
 
 # Laws.
@@ -100,7 +100,7 @@ def test_a_contacts_id_is_told_to_the_row_of_that_contact(rows: list[tuple[str, 
         )
         for lead, built in leads.items()
     }
-    frame, _ = results.result_columns(work, 0, Outcomes(outcomes), held=set(), otherwise=READY, run_id="r")
+    frame = results.result_columns(work, 0, Outcomes(outcomes), held=set(), otherwise=READY, run_id="r").columns
     expected: dict[int, list[str]] = {}
     for built in leads.values():
         for contact in built.contacts:
@@ -215,10 +215,9 @@ def test_no_contact_of_a_duplicate_is_said_to_be_confirmed(kind: str, contact_id
     in_columns = [("+12125550101", "", "+12125550100", "7", "New", "")]
     work, _ = grouped(table(in_rows if kind == "flagged" else in_columns), settings_of(kind))
     outcome = Outcome(Status.DUPLICATE, "r", None, contact_ids=contact_ids, code="http_422", message="exists")
-    frame, left_out = results.result_columns(
-        work, 0, Outcomes({(0, 0): outcome}), held=set(), otherwise=READY, run_id="r"
-    )
-    assert (set(frame["import_status"]), left_out) == ({"duplicate"}, False)
+    told = results.result_columns(work, 0, Outcomes({(0, 0): outcome}), held=set(), otherwise=READY, run_id="r")
+    frame = told.columns
+    assert (set(frame["import_status"]), told.lacks_contacts) == ({"duplicate"}, False)
     assert frame["import_contact_id"].null_count() == frame.height
     assert "not confirmed" in frame["import_error"][-1]
     assert frame["import_error"][0].startswith("exists")

@@ -88,7 +88,7 @@ def test_every_row_gets_exactly_one_status(
     planned = plan([work], ledger=None, hashes=None, allow_duplicate=False, include=(), run_id="r")
     outcomes = {place: Outcome(end, "r", datetime.now(UTC), lead_id="1") for place in planned.beyond(0)}
     told = with_followers(planned, planned.outcomes.update(outcomes), Outcome(Status.READY, "r", None), [work])
-    frame, _ = result_columns(work, 0, told, held=set(), otherwise=Outcome(Status.READY, "r", None), run_id="r")
+    frame = result_columns(work, 0, told, held=set(), otherwise=Outcome(Status.READY, "r", None), run_id="r").columns
     assert frame.height == len(rows)
     assert frame["import_status"].is_in([status.value for status in Status]).all()
     assert sum(counted([frame]).values()) == len(rows)

@@ -109,6 +109,22 @@ def test_a_killed_run_has_its_result_from_the_ledger(tmp_path: Path, serve: Call
     assert memory(box)["leads"] == []
 
 
+@pytest.mark.parametrize("command", ["results", "settle"])
+def test_the_result_of_a_killed_run_goes_where_the_run_would_have_put_it(
+    command: str, tmp_path: Path, serve: Callable[..., Sandbox]
+) -> None:
+    box = serve(fault_at={2: "hang"})
+    desk = desk_with(tmp_path, box, 2, config=CONFIG.replace("timeout: 1s", "timeout: 30s"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    kill(desk, box, "--concurrency", "1", "--out", "out", posts=2)
+    ended = Desk(tmp_path / "elsewhere", box.url).run(command, "last", XDG_STATE_HOME=str(tmp_path / ".state"))
+    assert ended.status == {"results": 5, "settle": 0}[command], ended.err
+    second = {"results": "unknown", "settle": "created"}[command]
+    assert [row["import_status"] for row in desk.rows("out/a.results.csv")] == ["created", second, "created"]
+    assert not (tmp_path / "a.results.csv").exists()
+
+
 def test_settle_tells_what_is_there_from_what_surely_is_not(tmp_path: Path, serve: Callable[..., Sandbox]) -> None:
     box = serve(fault_at={3: "hang", 4: "hang_before"})
     config = CONFIG.replace("timeout: 1s", "timeout: 30s") + "allow_duplicate: true\n"
@@ -206,7 +222,10 @@ def test_an_undo_that_was_killed_goes_on(desk: Desk, sandbox: Sandbox) -> None:
         assert "cut off before its end; undo the same run again to go on" in tell_history(
             ledger, limit=2, as_json=False
         )
-        with pytest.raises(KeyboardInterrupt), _noted(ledger, find_run(ledger, run_id), lambda *_: None) as tell:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            _noted(ledger, find_run(ledger, run_id), lambda *_: None, "undo-2") as tell,
+        ):
             _one_lead_and_ctrl_c(tell)
         told_of = tell_history(ledger, limit=1, as_json=False)
         assert (ledger.runs()[0].exit_status, f"of run {run_id}: 1 deleted" in told_of) == (130, True)

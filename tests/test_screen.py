@@ -1,15 +1,20 @@
 """What people see of a run at their terminal."""
 
+import csv
 import io
+import json
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import Ended
 
 from importer.records import Outcome, Status
-from importer.results import left_out, reasons
+from importer.results import reasons
 from importer.screen import screen
 
 
@@ -47,17 +52,42 @@ def test_beside_the_bar_stands_what_became_of_the_leads_that_it_counts(monkeypat
     assert drawn == [("1", "1"), ("2", "2"), ("3", "3")]
 
 
-def test_what_leads_go_without_is_counted_by_column() -> None:
+LACKING = """\
+campaign_id: 7
+phone: {column: Phone, region: US, missing_plus: restore}
+variables:
+  mail: {column: E-mail, type: email, on_error: drop}
+  day: {column: Day, type: date, on_error: drop}
+secondary_contacts:
+  on_invalid: drop
+  columns: [{phone: Phone 2, variables: {mail: {column: E-mail 2, type: email, on_error: drop}}}]
+"""
+
+
+def test_whatever_leads_go_without_is_counted_by_column_whatever_else_is_said_of_the_row(
+    tmp_path: Path, command: Callable[..., Ended]
+) -> None:
     rows = [
-        ("created", "value_not_email", "E-Mail"),
-        ("ready", "value_not_email", "E-Mail"),
-        ("created", "cell_restored", "Name"),
-        ("invalid", "value_not_date", "Day"),
-        ("created", None, None),
+        "493023125001,nobody,,,",  # its + is restored, too
+        "+12125550102,nobody,someday,,",
+        "+12125550103,ada@example.com,2026-01-31,+12125550104,cy@example.com",
+        "+12125550105,nobody,,12,nobody",
+        '="+12125550106",,,+12125550107,nobody',
+        "12,nobody,,,",  # no lead
     ]
-    columns = ["import_status", "import_error_code", "import_error_column"]
-    frame = pl.DataFrame(rows, schema=columns, orient="row")
-    assert left_out([frame]) == [("E-Mail", "value_not_email", 2)]
+    (tmp_path / "a.csv").write_text("\n".join(["Phone,E-mail,Day,Phone 2,E-mail 2", *rows]) + "\n")
+    (tmp_path / "c.yaml").write_text(LACKING)
+    ended = command("check", "a.csv", "-c", "c.yaml", "--log-format", "json")
+    facts = json.loads(ended.err.splitlines()[-1])
+    assert {(one["column"], one["code"]): one["rows"] for one in facts["left_out"]} == {
+        ("E-mail", "value_not_email"): 3,
+        ("Day", "value_not_date"): 1,
+        ("Phone 2", "phone_too_short"): 1,
+        ("E-mail 2", "value_not_email"): 1,
+    }
+    with (tmp_path / "a.check.csv").open(encoding="utf-8-sig", newline="") as file:
+        said = [row["import_error"] for row in csv.DictReader(file)]
+    assert [text.count("was left out") for text in said] == [1, 2, 0, 2, 1, 1], said
 
 
 def test_duplicates_that_are_most_likely_ours_are_among_the_reasons() -> None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,63 @@ def test_undo_of_a_retry_is_of_the_retry_alone_and_names_the_run_before_and_a_re
         "The server can't be reached: no connection could be made (connection refused). Nothing was done yet"
     )
     assert "the service can't be reached" in refusal
+
+
+def test_undo_of_a_retry_names_only_what_there_is_to_undo(desk: Desk, sandbox: Sandbox) -> None:
+    desk = desk_with(desk.folder, sandbox, 3)
+    first = run(desk, "--limit", "1")
+    for limit in ("0", "9"):  # the first retry creates nothing
+        assert desk.run("retry", "a.results.csv", "-c", "c.yaml", "--limit", limit, *FAST).status == 0
+    ended = desk.run("undo", "last")
+    assert (ended.status, ended.out) == (0, "2 leads deleted, 0 kept.\n"), ended.err
+    assert f"To undo that, too: lead-importer undo {first}\n" in ended.err
+    assert desk.run("undo", first).status == 0
+    again = desk.run("undo", "last")
+    assert (again.status, "created no lead that is still there" in again.err) == (0, True)
+    assert "To undo that" not in again.err
+
+
+SLOW = """\
+import anyio
+from pathlib import Path
+from importer import __main__, api
+
+asked = api.Service.delete_lead
+
+async def delete_lead(self, lead_id):
+    Path("deleting").touch()
+    while not Path("go").exists():
+        await anyio.sleep(0.05)
+    return await asked(self, lead_id)
+
+api.Service.delete_lead = delete_lead
+__main__.main()
+"""
+
+
+def test_an_undo_that_is_going_on_is_told_as_such_and_a_second_one_is_told_of_it(desk: Desk, sandbox: Sandbox) -> None:
+    desk = desk_with(desk.folder, sandbox, 1)
+    run_id = run(desk)
+    desk.write("slow.py", SLOW)
+    command = desk.command("undo", "last")
+    command[1:3] = ["slow.py"]
+    going = subprocess.Popen(command, cwd=desk.folder, env=desk.environment(), stdout=subprocess.PIPE)
+    try:
+        for _ in range(300):
+            if (desk.folder / "deleting").exists():
+                break
+            time.sleep(0.1)
+        facts = [json.loads(line) for line in desk.run("history", "--json").out.splitlines()]
+        assert [(one["command"], one["going_on"]) for one in facts] == [("undo", True), ("run", False)]
+        still = f"still going on (process {going.pid})"
+        assert f" now  of run {run_id}: {still}" in desk.run("history").out
+        assert f"Ended:           {still}" in desk.run("show", facts[0]["run_id"]).out
+        second = desk.run("undo", "last")
+        assert (second.status, f"same key: undo of run {run_id}, process {going.pid}" in second.err) == (4, True)
+    finally:
+        (desk.folder / "go").touch()
+        out, _ = going.communicate(timeout=60)
+    assert (going.returncode, out) == (0, b"1 lead deleted, 0 kept.\n")
 
 
 async def _pages(box: Sandbox) -> int:

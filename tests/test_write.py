@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import openpyxl
 import polars as pl
 import pytest
 import xlsxwriter
+from conftest import Ended
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -488,7 +489,7 @@ def test_a_workbook_is_a_sound_archive(tmp_path: Path) -> None:
 def test_the_result_is_named_after_its_input(
     source: str, kind: str, check: bool, expected: str, tmp_path: Path
 ) -> None:
-    path = result_path(tmp_path / source, None, several=False, kind=kind, check=check)
+    path = result_path(tmp_path / source, None, into_folder=False, kind=kind, check=check)
     assert path == tmp_path / expected
 
 
@@ -560,34 +561,60 @@ def test_a_number_that_reads_back_as_it_was_keeps_its_format_and_others_are_text
 
 
 def test_what_only_looks_like_a_result_keeps_its_whole_name(tmp_path: Path) -> None:
-    path = result_path(tmp_path / "X.results.csv", None, several=False, kind="csv", check=False, is_result=False)
+    path = result_path(tmp_path / "X.results.csv", None, into_folder=False, kind="csv", check=False, is_result=False)
     assert path.name == "X.results.results.csv"
 
 
 def test_out_is_a_file_or_for_several_a_folder(tmp_path: Path) -> None:
     source, kind = Path("X.csv"), "csv"
     with pytest.raises(Refused, match="Name a file"):
-        result_path(source, Path("-"), several=False, kind=kind, check=False)
+        result_path(source, Path("-"), into_folder=False, kind=kind, check=False)
     with pytest.raises(Refused, match=r"written as \.xlsx, or as text"):
-        result_path(source, tmp_path / "o.xls", several=False, kind=kind, check=False)
-    assert result_path(source, tmp_path / "o.csv", several=False, kind=kind, check=False) == tmp_path / "o.csv"
-    assert result_path(source, tmp_path, several=False, kind=kind, check=False) == tmp_path / "X.results.csv"
+        result_path(source, tmp_path / "o.xls", into_folder=False, kind=kind, check=False)
+    assert result_path(source, tmp_path / "o.csv", into_folder=False, kind=kind, check=False) == tmp_path / "o.csv"
+    assert result_path(source, tmp_path, into_folder=False, kind=kind, check=False) == tmp_path / "X.results.csv"
     new = tmp_path / "new" / "er"
-    assert result_path(source, new, several=True, kind=kind, check=True) == new / "X.check.csv"
+    assert result_path(source, new, into_folder=True, kind=kind, check=True) == new / "X.check.csv"
     assert new.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("in/*.csv --out results", "results/a.check.csv"),  # tomorrow it may find several
+        ("in/a.csv --out new/", "new/a.check.csv"),
+        ("in/*.csv --out one.csv", "one.csv"),
+        ("in/*.csv --out day.26", "day.26/a.check.csv"),
+        ("in/a.csv --out named", "named"),
+    ],
+)
+def test_out_is_a_folder_where_a_pattern_or_a_slash_says_so(
+    words: str, written: str, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("phone_number\n+12125550100\n")
+    ended = command("check", *words.split(), "--campaign", "7")
+    assert (ended.status, (tmp_path / written).is_file()) == (0, True), ended.err
+    (tmp_path / "in" / "b.csv").write_text("phone_number\n+12125550101\n")
+    folder = "in/*.csv --out " + words.partition(" --out ")[2]
+    again = command("check", *folder.split(), "--campaign", "7")
+    if "/" in written:
+        assert (again.status, (tmp_path / written).with_name("b.check.csv").is_file()) == (0, True), again.err
+    else:
+        assert (again.status, "must be a folder" in again.err) == (2, True)
 
 
 def test_what_could_not_be_written_is_refused_before_sending(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     (tmp_path / "X.results.csv").mkdir()
     with pytest.raises(Refused, match="must be a folder"):
-        result_path(Path("X.csv"), tmp_path / "taken", several=True, kind="csv", check=False)
+        result_path(Path("X.csv"), tmp_path / "taken", into_folder=True, kind="csv", check=False)
     with pytest.raises(Refused, match="does not exist"):
-        result_path(Path("X.csv"), tmp_path / "no" / "o.csv", several=False, kind="csv", check=False)
+        result_path(Path("X.csv"), tmp_path / "no" / "o.csv", into_folder=False, kind="csv", check=False)
     with pytest.raises(Refused, match="no file"):
-        result_path(tmp_path / "X.csv", None, several=False, kind="csv", check=False)
+        result_path(tmp_path / "X.csv", None, into_folder=False, kind="csv", check=False)
     with pytest.raises(Refused, match="no such file can be made"):
-        result_path(tmp_path / ("x" * 250 + ".csv"), None, several=False, kind="csv", check=False)
+        result_path(tmp_path / ("x" * 250 + ".csv"), None, into_folder=False, kind="csv", check=False)
 
 
 def test_two_results_of_one_name_are_found_whatever_the_case(tmp_path: Path) -> None:
