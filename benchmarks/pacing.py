@@ -336,7 +336,7 @@ REASONS = {
     "beyond is refused, or costs pace: at least 83 %, then 93 %.",
     "c": "the first 429 at 200/s is heard after 7 s at 350/s, and the clock's seconds hide by up to a third what the limit "
     "is; at 300 ms each further 429 costs 60 requests and a window or two: at least 96 %.",
-    "d": "a limit that changes untold: one try for more in 300 requests, or one or two minutes, keeps refusals near half a "
+    "d": "a limit that changes untold: one try for more in 500 requests, or one or two minutes, keeps refusals near half a "
     "percent, so a limit per minute takes minutes to be found. Measured from 150 s (per minute: ten minutes) after the "
     "change: at least 97 % (per minute: 65 %); a bucket's savings draw up to 1.6 % refusals.",
     "e": "the pace of another limit is corrected first: the first minute is short of it, and it is measured from 90 s on (per "

@@ -125,7 +125,8 @@ class Explanation:
         """
         self._due, self._until = math.inf, now + _TOGETHER
         sure = [one for one in self._countings() if one.most >= self._at_least]
-        likely = _likely(sure, held, self._too_much / (1 - self._under) + 1e-6)
+        most, least = self._too_much / (1 - self._under) + 1e-6, max(held, self._at_least / (1 - self._under))
+        likely = _likely(sure, least, most) if least <= most else []
         if not likely:  # the limit has changed: only what comes now tells of it
             too_much = self._too_much
             self.begin(now, now + _TOGETHER, anew=True)
@@ -189,7 +190,9 @@ def _from_a_request(taken: Sequence[float], refused: Sequence[float], tolerance:
         first = bisect_left(taken, late)
         least = max(least, bisect_left(taken, min(early + 1.0, following) - tolerance) - first)
         stopped = bisect_left(refused, late)
-        if stopped < len(refused) and refused[stopped] < early + 1.0 - tolerance:
+        # What is refused near the end of a window is of that one: it would have begun the next, and been accepted.
+        ends = max(early + 1.0 - tolerance, min(late + 1.0 + tolerance, following))
+        if stopped < len(refused) and refused[stopped] < ends:
             most = min(most, bisect_right(taken, refused[stopped] + tolerance) - bisect_left(taken, early))
     return _counting(least, most, _BY_REQUEST, "window")
 

@@ -17,7 +17,7 @@ _UNDER, _UNDER_LONG = 0.01, 0.0125
 #: Between two tries for more than the last 429 allowed, at first and at most, where a 429 asks to wait (for a second at
 #: least), and where the pause is brief: doubled after each failure, and at least so many requests, so that one or two 429s
 #: each are half a percent; after a failure twice as many. A pace of an earlier run is tried sooner.
-_PROBE_EVERY, _PROBE_EVERY_BRIEF, _PROBE_REQUESTS = (60.0, 120.0), (45.0, 60.0), 300.0
+_PROBE_EVERY, _PROBE_EVERY_BRIEF, _PROBE_REQUESTS = (60.0, 120.0), (45.0, 60.0), 500.0
 _PROBE_SOON = 10.0
 #: Growth each second: the slow start; coming back from below; a try for more; following a limit whose window is known.
 _FIRST = 0.98

@@ -97,6 +97,18 @@ def test_what_held_longer_is_not_explained_away() -> None:
     assert explanation.limit(now, 0.0) is None
 
 
+@pytest.mark.parametrize("at", [0.98, 1.003])
+def test_what_is_refused_as_a_window_ends_is_of_that_window(at: float) -> None:
+    """By when it left; it would else have begun the next one, and been accepted."""
+    explanation = Explanation(second=0.0, under=UNDER)
+    for place in range(5):
+        explanation.saw(place / 5, place / 5 + LATENCY, accepted=True)
+    explanation.saw(at, at + LATENCY, accepted=False)
+    for place in range(5):
+        explanation.saw(2 + place / 5, 2 + place / 5 + LATENCY, accepted=True)
+    assert {one.least for one in explained(explanation, 5) if one.how == "window" and one.weight == 2.0} == {5}
+
+
 def test_what_left_before_the_search_began_tells_nothing() -> None:
     explanation = Explanation(second=0.0, under=UNDER)
     explanation.begin(5.0, math.inf, anew=True)
