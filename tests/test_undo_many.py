@@ -13,6 +13,7 @@ import pytest
 from conftest import Desk, memory
 from past_runs import CONFIG, change, desk_with, run
 
+from importer import cli_past
 from importer.sandbox import Sandbox
 from importer.sandbox_api import App
 from importer.sandbox_faults import json_reply
@@ -68,6 +69,20 @@ def test_as_many_deletes_are_in_flight_as_the_config_says_else_eight(
     ended = desk.run("undo", "last", "-c", "c.yaml", "--rate", "500/s")
     assert (ended.status, ended.out) == (0, "20 leads deleted, 0 kept.\n"), ended.err
     assert watched.most == at_once
+    assert "At 500/s that takes 1 s or more.\n" in ended.err
+
+
+def test_every_ten_seconds_it_is_told_how_many_are_left_and_how_long_they_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(cli_past.time, "monotonic", lambda: now)
+    undone = cli_past._Undone()
+    undone.count(200)
+    for number in range(50):
+        now += 0.25
+        undone.hear(str(number), None if number else "its status is completed")
+    assert capsys.readouterr().err == "40 leads deleted so far, 1 kept; 159 to go, about 40 s.\n"
 
 
 # Deaths and refusals in the middle.
