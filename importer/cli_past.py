@@ -27,6 +27,7 @@ from importer.wording import count_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from importer.estimate import Progress
     from importer.ledger import Ledger, Run
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
@@ -250,6 +251,8 @@ def undo(
 
     def delete(opened: "Ledger", found: "Run") -> ExitStatus:
         from importer.connect import Asked, Terms
+        from importer.estimate import duration as time_span
+        from importer.estimate import rates, seconds_to_send
         from importer.screen import screen
         from importer.undo import undo as take_back
 
@@ -263,7 +266,12 @@ def undo(
             )
             _say(f"Run {found.run_id}: {count_of(leads, 'lead')} from {files}, at {found.service.partition('#')[0]}.")
             progress.begin(before)
-            return yes or ask(question) is not False
+            if terms.limits is not None:
+                least = seconds_to_send(leads, terms.limits)
+                _say(f"At {rates(terms.limits)} that takes {time_span(max(least, 1.0))} or more.")
+            agreed = yes or ask(question) is not False
+            progress.count(leads)
+            return agreed
 
         asked = Asked(config, ledger, base_url, rate, patience)
         terms = Terms.of_run(asked, found)
@@ -310,6 +318,7 @@ class _Undone:
         self.deleted = self.kept = 0
         self._told_at = time.monotonic()
         self._has_begun = False
+        self._progress: Progress | None = None
 
     def begin(self, notice: str) -> None:
         """Tell once what is not undone."""
@@ -317,15 +326,32 @@ class _Undone:
             _say(notice)
         self._has_begun = True
 
+    def count(self, leads: int) -> None:
+        """Begin to measure how long so many leads take."""
+        from importer.estimate import Progress
+
+        self._progress = Progress(leads, time.monotonic())
+
     def hear(self, lead_id: str, why: str | None) -> None:
         if why is None:
             self.deleted += 1
         else:
             self.kept += 1
             print(f"kept lead {lead_id}: {why}", flush=True)
-        if time.monotonic() - self._told_at > self._EVERY:
-            self._told_at = time.monotonic()
-            _say(f"{count_of(self.deleted, 'lead')} deleted so far, {self.kept:,} kept.")
+        now = time.monotonic()
+        if self._progress is not None:
+            self._progress.step(now, paused_until=now)  # what the server has all wait is time that it takes
+        if now - self._told_at > self._EVERY:
+            self._told_at = now
+            _say(f"{count_of(self.deleted, 'lead')} deleted so far, {self.kept:,} kept{self._rest()}.")
+
+    def _rest(self) -> str:
+        """Say how many leads are left, and how long they take at the pace of late; nothing where that is not known."""
+        from importer.estimate import duration as time_span
+
+        left = self._progress.total - self._progress.done if self._progress is not None else 0
+        per_second = self._progress.measured() if self._progress is not None else None
+        return f"; {left:,} to go, about {time_span(max(left / per_second, 1.0))}" if per_second else ""
 
     def end(self, *, whole: bool) -> None:
         """Tell what was done; of an undo that ended before its first lead nothing."""

@@ -17,7 +17,7 @@ from importer.ledger import Ledger, Run
 from importer.machine import api_key, ledger_path, sole_sender
 from importer.pace import Learned, Limit
 
-#: Connections for look-ups and deletes.
+#: Connections for look-ups and deletes, at least.
 _CONNECTIONS = 8
 
 
@@ -77,6 +77,8 @@ class Connection:
     ledger: Ledger
     hashes: Hashes
     gate: Gate
+    stop: Stop
+    """Ends what waits at the gate."""
     terms: Terms
 
 
@@ -131,10 +133,11 @@ async def connect(
             base,
             key,
             timeout=terms.delivery.timeout,
-            connections=_CONNECTIONS,
+            connections=max(_CONNECTIONS, terms.delivery.concurrency or 0),
             duplicate_texts=terms.api.duplicate_texts,
         ) as service:
-            gate = Gate(pacer_from_now(terms.limits, learned), Stop(), say, service.clock)
+            stop = Stop()
+            gate = Gate(pacer_from_now(terms.limits, learned), stop, say, service.clock)
             service.on_limits, service.on_wait = gate.hear, say
             service.clock.remembered = dict(facts.get("created_ahead") or {})
             if instance:
@@ -144,4 +147,4 @@ async def connect(
                         f"run {run.run_id}: it sent to a sandbox at {base} that is gone, and its leads with it."
                     )
             service.on_unreached = gate.tell_unreached
-            yield Connection(service, ledger, ledger.hashes(run.service), gate, terms)
+            yield Connection(service, ledger, ledger.hashes(run.service), gate, stop, terms)

@@ -1,13 +1,13 @@
-"""Delete the leads that a run created and that nobody has touched since.
+"""Delete the leads that a run created and that nobody has touched since, several at once.
 
 Each delete is written down before it is asked for, and again when it is done; so a cut off `undo` goes on where it
-was, and no lead is taken for deleted that is not.
+was, and no lead is taken for deleted that is not. What ends an undo lets those in flight have their answers first.
 """
 
 import time
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +32,8 @@ _UNTOUCHED = "created"
 #: Seconds after which a lead is looked at again before it is deleted.
 _FRESH = 30.0
 _TRIES = 5
+#: Deletes in flight, unless the config says how many.
+_AT_ONCE = 8
 
 #: Told of each lead by its ID: why it was kept, None where it is deleted.
 Report = Callable[[str, str | None], None]
@@ -49,6 +51,26 @@ class _Ours:
     campaign_id: int
     lead_id: str
     intended_at: float | None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A lead whose turn it is, and how the server showed it last; None: it does not."""
+
+    lead: _Ours
+    shown: Created | None
+    seen_at: float
+    is_begun: bool
+    """Whether a delete of it may have been asked for already."""
+
+    @classmethod
+    def of(cls, lead: _Ours, seen: tuple[Created, float] | None) -> "_Turn":
+        shown, at = seen or (None, 0.0)
+        return cls(lead, shown, at, is_begun=lead.state == "deleting")
+
+    def is_stale(self) -> bool:
+        """Tell whether it is to be looked at again; only what was shown has a number to look for."""
+        return self.shown is not None and time.monotonic() - self.seen_at > _FRESH
 
 
 def undo(
@@ -85,8 +107,8 @@ async def _online(
             for campaign_id in sorted({lead.campaign_id for lead in ours}):
                 wanted = {lead.lead_id: lead for lead in ours if lead.campaign_id == campaign_id}
                 shown = await _listed(connection, campaign_id, wanted)
-                for lead_id, lead in wanted.items():
-                    tell(lead_id, await _one(connection, lead, shown.get(lead_id)))
+                turns = [_Turn.of(lead, shown.get(lead_id)) for lead_id, lead in wanted.items()]
+                await _Deletes(connection, tell).run(turns)
 
 
 @contextmanager
@@ -142,43 +164,126 @@ async def _listed(
     return found
 
 
-async def _one(connection: Connection, lead: _Ours, seen: tuple[Created, float] | None) -> str | None:
-    """Delete one lead; return why it was kept, None where it is gone."""
-    ledger = connection.ledger
-    shown = await _fresh(connection, lead, seen)
-    is_resumed = lead.state == "deleting"
-    why = None if is_resumed and shown is None else _why_kept(connection.hashes, lead, shown, ledger)
-    if why is None:
-        if not is_resumed:
-            ledger.deleting(lead.identity)
-        why = await _delete(connection, lead, shown)
+class _Deletes:
+    """The deletes of one campaign's leads, each worker one lead after another; whoever fails stops all."""
+
+    def __init__(self, connection: Connection, tell: Report) -> None:
+        self._connection = connection
+        self._ledger = connection.ledger
+        self._tell = tell
+        self._line = anyio.Lock()
+        """Of those that wait for their first place, so that at most one of them is before who has looked again."""
+        self._failure: Exception | None = None
+
+    async def run(self, turns: Iterable[_Turn]) -> None:
+        """Delete what may go, and tell of each lead; raise what stopped it, when those in flight are done."""
+        line = iter(turns)
+        async with anyio.create_task_group() as workers:
+            for _ in range(self._connection.terms.delivery.concurrency or _AT_ONCE):
+                workers.start_soon(self._work, line)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _work(self, line: Iterator[_Turn]) -> None:
+        stop = self._connection.stop
+        while stop.cause is None and (turn := next(line, None)) is not None:
+            try:
+                self._tell(turn.lead.lead_id, await self._one(turn))
+            except Exception as failure:  # noqa: BLE001 - raised by `run`, also what nobody thought of
+                self._failure = self._failure or failure
+                stop.now(str(failure))
+
+    async def _one(self, turn: _Turn) -> str | None:
+        """Delete one lead; return why it was kept, None where it is gone."""
+        why = self._why_kept(turn)
         if why is None:
-            ledger.deleted(lead.identity)
+            async with self._line:
+                await self._place()
+            if turn.is_stale():
+                why = await self._look(turn)
+        if why is None:
+            why = await self._delete(turn)
+        if not turn.is_begun:
+            return why
+        if why is None:
+            self._ledger.deleted(turn.lead.identity)
         else:
-            ledger.kept(lead.identity)
-    elif is_resumed:
-        ledger.kept(lead.identity)
-    return why
+            self._ledger.kept(turn.lead.identity)
+        return why
 
+    async def _place(self) -> None:
+        """Wait for the next place in the pace, for a request that leaves at once; raise where a stop comes first."""
+        if not await self._connection.gate.may_go():
+            raise Stopped(str(self._connection.stop.cause))
 
-async def _fresh(connection: Connection, lead: _Ours, seen: tuple[Created, float] | None) -> Created | None:
-    """Return the lead as it is now: what was listed a while ago is looked up again by its number."""
-    if seen is None or time.monotonic() - seen[1] <= _FRESH:
-        return seen[0] if seen else None
-    return await _now(connection, lead, seen[0])
+    async def _pause(self, attempt: int, retry_after: float | None) -> None:
+        """Wait before the next try, and for its place."""
+        with anyio.move_on_after(min(retry_after or 0.5 * 2 ** (attempt - 1), 60.0)):
+            await self._connection.stop.event.wait()
+        await self._place()
 
+    async def _look(self, turn: _Turn) -> str | None:
+        """Look at a lead again, in the place just taken; return why it is kept, None with a place for its delete."""
+        turn.shown, turn.seen_at = await self._now(turn), time.monotonic()
+        why = self._why_kept(turn)
+        if why is None:
+            await self._place()
+        return why
 
-async def _now(connection: Connection, lead: _Ours, shown: Created) -> Created | None:
-    await connection.gate.wait()
-    try:
-        leads = await connection.service.find_leads(lead.campaign_id, shown.phone)
-    except LookupFailed as failure:
-        raise Stopped(f"lead {lead.lead_id} can't be looked up: {failure}. Run undo again to go on.") from failure
-    return next((found for found in leads or () if found.lead_id == lead.lead_id), None)
+    async def _now(self, turn: _Turn) -> Created | None:
+        """Return a lead as the server shows it now, looked up by its number in the place just taken."""
+        assert turn.shown is not None
+        attempt = 0
+        while True:
+            try:
+                leads = await self._connection.service.find_leads(turn.lead.campaign_id, turn.shown.phone)
+                return next((found for found in leads or () if found.lead_id == turn.lead.lead_id), None)
+            except LookupFailed as failed:
+                attempt += 1
+                if attempt == _TRIES:
+                    raise Stopped(
+                        f"lead {turn.lead.lead_id} can't be looked up: {failed}. Run undo again to go on."
+                    ) from failed
+                retry_after = failed.verdict.retry_after
+            await self._pause(attempt, retry_after)
 
+    async def _delete(self, turn: _Turn) -> str | None:
+        """Ask for the delete, in the place just taken, until there is an answer; return why it was kept, None: gone."""
+        lead, attempt = turn.lead, 0
+        while True:
+            if not turn.is_begun:
+                self._ledger.deleting(lead.identity)
+                turn.is_begun = True
+            verdict = await self._connection.service.delete_lead(lead.lead_id)
+            if verdict.meaning is Meaning.CREATED:
+                return None
+            stands = verdict.code == "gone" and await self._stands(turn)
+            if verdict.http_status in (405, 501) or stands:  # a 404 may also say that there is no such call
+                self._ledger.kept(lead.identity)
+                raise Refused("this server does not let anybody delete leads. Delete them in the platform.")
+            if verdict.code == "gone":
+                return None
+            if verdict.meaning is Meaning.REJECTED:
+                return str(verdict.message)
+            if verdict.meaning is Meaning.STOP:  # an earlier try may have done it: undoing again tells
+                raise Stopped(f"{verdict.message} Run undo again to go on.")
+            attempt += 1
+            if attempt == _TRIES:
+                raise Stopped(f"lead {lead.lead_id} can't be deleted now: {verdict.message}. Run undo again to go on.")
+            await self._pause(attempt, verdict.retry_after)
+            if turn.is_stale() and (why := await self._look(turn)) is not None:
+                return why
 
-async def _stands(connection: Connection, lead: _Ours, shown: Created) -> bool:
-    return await _now(connection, lead, shown) is not None
+    async def _stands(self, turn: _Turn) -> bool:
+        if turn.shown is None:
+            return False
+        await self._connection.gate.wait()  # also where a stop came: it decides what the delete came to
+        return await self._now(turn) is not None
+
+    def _why_kept(self, turn: _Turn) -> str | None:
+        if turn.is_begun and turn.shown is None:
+            return None
+        return _why_kept(self._connection.hashes, turn.lead, turn.shown, self._ledger)
 
 
 def _why_kept(hashes: Hashes, lead: _Ours, shown: Created | None, ledger: Ledger) -> str | None:
@@ -238,25 +343,3 @@ def _spellings(value: Any) -> Iterator[Any]:
     if text in ("0", "1"):
         yield text == "1"
         yield "true" if text == "1" else "false"
-
-
-async def _delete(connection: Connection, lead: _Ours, shown: Created | None) -> str | None:
-    """Ask for the delete until there is an answer; return why the lead was kept, None where it is gone."""
-    for attempt in range(_TRIES):
-        await connection.gate.wait()
-        verdict = await connection.service.delete_lead(lead.lead_id)
-        if verdict.meaning is Meaning.CREATED:
-            return None
-        stands = shown is not None and await _stands(connection, lead, shown) if verdict.code == "gone" else False
-        if verdict.http_status in (405, 501) or stands:  # a 404 may also say that there is no such call
-            connection.ledger.kept(lead.identity)
-            raise Refused("this server does not let anybody delete leads. Delete them in the platform.")
-        if verdict.code == "gone":
-            return None
-        if verdict.meaning is Meaning.REJECTED:
-            return str(verdict.message)
-        if verdict.meaning is Meaning.STOP:  # an earlier try may have done it: undoing again tells
-            raise Stopped(f"{verdict.message} Run undo again to go on.")
-        if attempt < _TRIES - 1:
-            await anyio.sleep(min(verdict.retry_after or 0.5 * 2**attempt, 60.0))
-    raise Stopped(f"lead {lead.lead_id} can't be deleted now: {verdict.message}. Run undo again to go on.")
