@@ -483,11 +483,11 @@ def test_two_senders_with_a_key_each_and_the_same_list_share_it_and_both_go_on_t
     """What one took since the other looked is left to it; in the middle, where they meet, they take the same at once."""
     box = serve(latency=0.05)
     desk = Desk(tmp_path, box.url)
-    numbers = [f"+12125550{number}" for number in range(100, 160)]
+    numbers = [f"+12125550{number}" for number in range(100, 140)]
     desk.write("a.csv", "\n".join(["Phone", *numbers, ""]))
     desk.write("b.csv", "\n".join(["Phone", *reversed(numbers), ""]))
     desk.write("c.yaml", "campaign_id: 7\nphone: {column: Phone}\n")
-    words = ("-c", "c.yaml", "--yes", "--no-canary", "--rate", "20/s")
+    words = ("-c", "c.yaml", "--yes", "--no-canary", "--rate", "8/s")
     first = desk.command("run", "a.csv", *words)
     with subprocess.Popen(first, cwd=tmp_path, env=desk.environment(), stdin=subprocess.DEVNULL) as process:
         wait_for_posts(box, 1)
@@ -499,8 +499,8 @@ def test_two_senders_with_a_key_each_and_the_same_list_share_it_and_both_go_on_t
         for name in ("a.results.csv", "b.results.csv")
         for row in desk.rows(name)
     )
-    assert told.pop(("created", "")) == 60
-    assert told.pop(("not_sent", "sent_elsewhere")) > 2
+    assert told.pop(("created", "")) == 40
+    assert told.pop(("not_sent", "sent_elsewhere")) >= 2
     assert not told.keys() - {("already_imported", "")}, told  # taken before the second looked
     assert Counter(lead["phone_number"] for lead in memory(box)["leads"]) == dict.fromkeys(numbers, 1)
     again = desk.run("run", "b.csv", *words)
