@@ -106,8 +106,8 @@ def sole_sender(
 ) -> Iterator[None]:
     """Be the only sender to this address with this key on this machine; wait at most `wait` seconds.
 
-    `run_id` is the run that is carried out; others are told of it by this ID, or by what it is `doing`. The lock is the operating system's: one left by a dead process is free. Raises `Busy`, saying who holds it since
-    when.
+    `run_id` is the run that is carried out; others are told of it by this ID, or by what it is `doing`. The lock is the
+    operating system's: one left by a dead process is free. Raises `Busy`, saying who holds it since when.
     """
     folder = lock_folder()
     name = hashlib.sha256(f"{address}\n{key}".encode()).hexdigest()[:24]

@@ -269,9 +269,8 @@ def _read(request: Request, screen: Screen) -> tuple[list[Table], dict[str, floa
 def _load(path: Path) -> Config:
     try:
         return configs.load(path)
-    except (
-        Refused
-    ):  # then lists that are not there are told as well; where they alone are, with the columns that are not
+    except Refused:
+        # Lists that are not there are told as well; where nothing else is wrong, with the columns that are not there.
         configs.load(path, lists=True)
         raise
 
